@@ -1,0 +1,86 @@
+"""Rejections: a business refusal is a value with a stable code, never an exception.
+
+`CODES` lists every code in order of precedence: where a command breaks several rules, the refusal names the first of
+them in this order. A code is never renamed; a retired one stays listed.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Rejection(Struct, frozen=True, gc=False):
+    """Why a command was refused: a stable code, the field, the rule in words, and the value as it came."""
+
+    code: str
+    field: str
+    rule: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        shown = f" (was {self.value})" if self.value else ""
+        return f"{self.code}: {self.field}: {self.rule}{shown}"
+
+
+CODES: dict[str, str] = {
+    # the message
+    "MESSAGE_TOO_LARGE": "The message is larger than the way in takes.",
+    "NOT_UTF8": "The message is not UTF-8 text.",
+    "NOT_JSON": "The message is not a JSON object.",
+    "UNKNOWN_TYPE": "The message's type, or that version of it, is not one that the ledger takes.",
+    "INVALID_FIELD": "A field is missing, not known, null, of the wrong type or outside its range.",
+    # the programme and the identity
+    "PROGRAMME_MISSING": "Neither the message nor the way in names a programme.",
+    "PROGRAMME_UNKNOWN": "There is no such programme.",
+    "PROGRAMME_EXISTS": "The programme has been created before, with other input.",
+    "IDEMPOTENCY_CONFLICT": "The same source and id were recorded before with other input.",
+    # time and terms
+    "OCCURRED_AT_OUT_OF_RANGE": "The business time is before 1970 or further ahead than clocks may differ.",
+    "TERMS_INVALID": "The terms document breaks a rule.",
+    "TERMS_MISSING": "No terms are in force at the business time.",
+    # the member
+    "MEMBER_UNKNOWN": "The member is not enrolled.",
+    "MEMBER_ALREADY_ENROLLED": "The member is enrolled already.",
+    "MEMBER_MERGED": "The member was merged into another, which the refusal names.",
+    "MEMBER_CLOSED": "The membership is closed.",
+    "MEMBER_ERASED": "The member was erased.",
+    "MEMBER_NOT_MERGED": "The member was not merged, so there is no merge to undo.",
+    "SAME_MEMBER": "A transfer or merge needs two different members.",
+    "OPEN_HOLDS": "The member has open holds, which must be captured or released first.",
+    "OCCURRED_BEFORE_LATEST": "The command may not be dated before the member's newest event.",
+    # money
+    "CURRENCY_MISMATCH": "The currency is not that of the programme.",
+    # trade
+    "PURCHASE_REQUIRED": "A return by amount, or of everything, must name its purchase.",
+    "PURCHASE_NOT_FOUND": "No such purchase of the member is within the return window.",
+    "PURCHASE_AMBIGUOUS": "Purchases of several sources have that id: name the source.",
+    "RETURN_BEFORE_PURCHASE": "The return is dated before its purchase.",
+    "RETURN_WINDOW_PASSED": "The return is dated after the purchase's return window.",
+    "RETURN_EXCEEDS_PURCHASE": "More is returned than was bought and is not returned yet.",
+    "RETURN_UNMATCHED": "A returned line matches no purchase in the return window, and the terms refuse such.",
+    "NOTHING_TO_RETURN": "The return is of nothing: no quantity and no amount.",
+    # points
+    "POINTS_BELOW_MINIMUM": "Fewer points than the terms let redeem at once.",
+    "POINTS_NOT_A_STEP": "The points are not a multiple of the terms' redemption step.",
+    "POINTS_ZERO": "The points may not be zero.",
+    "POINTS_OUT_OF_RANGE": "The purchase would earn more points than one accrual can hold.",
+    "INSUFFICIENT_POINTS": "Not enough points are available at the business time.",
+    "REDEMPTION_NOT_FOUND": "No such redemption of the member is within the reversal window.",
+    "REDEMPTION_AMBIGUOUS": "Redemptions of several sources have that id: name the source.",
+    "REVERSAL_WINDOW_PASSED": "The reversal is dated after the redemption's reversal window.",
+    "REVERSAL_BEFORE_REDEMPTION": "The reversal is dated before its redemption.",
+    "REVERSAL_EXCEEDS_REDEMPTION": "More points than are left to reverse.",
+    "HOLD_NOT_FOUND": "The member has no such open hold.",
+    "HOLD_AMBIGUOUS": "Holds of several sources have that id: name the source.",
+    "HOLD_TIMED_OUT": "The hold timed out before the business time.",
+    "OCCURRED_BEFORE_HOLD": "The command is dated before its hold.",
+    "CAPTURE_EXCEEDS_HOLD": "More points than the hold has left.",
+    "NOTHING_TO_EXPIRE": "Nothing has expired or timed out by the business time.",
+    "NOTHING_TO_CHANGE": "The profile change changes nothing.",
+    # satisfaction
+    "SCALE_INVALID": "The scale is not [lowest, highest] with lowest below highest.",
+    "SCORE_OUT_OF_SCALE": "A score is outside the scale given with it.",
+    "COMPLAINT_NOT_FOUND": "The member has no such open complaint.",
+    "FOLLOW_UP_NOT_FOUND": "The member has no such open follow-up.",
+}
+"""Code → what it means, in order of precedence."""

@@ -1,0 +1,40 @@
+"""The scalar types that commands and events are made of, with their ranges.
+
+Money is an integer of minor units beside an ISO 4217 code; points are integers; instants are aware and kept in UTC.
+The bounds keep every sum of a message inside a signed 64-bit integer: 1,000 lines of at most 10**15.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+AMOUNT_MAX = 10**15
+POINTS_MAX = 10**15
+LINES_MAX = 1_000
+
+# No control characters (PostgreSQL text refuses NUL, and a newline splits a log line). `(?![\s\S])` is the end of the
+# text in both dialects that read it: `$` would let a trailing newline pass in Python.
+_PRINTABLE = r"^[^\x00-\x1f\x7f]+(?![\s\S])"
+_PRINTABLE_OR_EMPTY = r"^[^\x00-\x1f\x7f]*(?![\s\S])"
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
+MemberId = Annotated[
+    str,
+    Meta(min_length=1, max_length=64, pattern=_PRINTABLE, description="The member, unique in the programme."),
+]
+ProgrammeId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*(?![\s\S])")]
+Label = Annotated[str, Meta(max_length=128, pattern=_PRINTABLE_OR_EMPTY)]
+Reason = Annotated[str, Meta(min_length=1, max_length=500, pattern=_PRINTABLE)]
+Text = Annotated[str, Meta(max_length=4_000)]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}(?![\s\S])", description="ISO 4217 code, such as CNY.")]
+Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset; kept in UTC, microseconds.")]
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX, description="Money in minor units of the currency.")]
+Quantity = Annotated[int, Meta(ge=0, le=10**9)]
+Points = Annotated[int, Meta(ge=1, le=POINTS_MAX)]
+SignedPoints = Annotated[int, Meta(ge=-POINTS_MAX, le=POINTS_MAX)]
+
+FAR = datetime.max.replace(tzinfo=UTC)
+"""Stands for "never" where instants are ordered; never stored in an event."""
