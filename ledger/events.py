@@ -259,8 +259,8 @@ class PointsRedeemed(MemberEvent, frozen=True, kw_only=True):
 
 
 class RedemptionReversed(MemberEvent, frozen=True, kw_only=True):
-    """`restored` went back to its own lots; `forfeited` belonged to lots that expired meanwhile. `repaid` of the points
-    that would have been restored paid arrears instead. `reversed` says how much of each allocation was reversed."""
+    """`points` of the redemption were reversed, from its first allocation left on. `restored` went back to its own lots, as
+    the layers named; `forfeited` belonged to lots that had expired."""
 
     topic: ClassVar[str] = "redemption-reversed.v1"
 
@@ -486,4 +486,4 @@ AnyMemberEvent: TypeAlias = (
 )
 AnyEvent: TypeAlias = AnyMemberEvent | ProgrammeCreated | TermsPublished
 
-TOPICS: dict[str, type[Event]] = {event.topic: event for event in AnyEvent.__args__}  # type: ignore[attr-defined]
+TOPICS: dict[str, type[Event]] = {event.topic: event for event in AnyEvent.__args__}

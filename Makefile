@@ -1,0 +1,52 @@
+# Everything runs from .venv, which is built on demand with python3 -m venv and pip, and again when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench check clean
+
+help:  ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.demo  ## Load a year of real household purchases into a ledger in ./demo-data, and prove it (about 3 minutes)
+	@$(BIN)/python -m service.demo
+
+test: $(VENV)/.test  ## Run all tests
+	@$(BIN)/python -m pytest
+
+bench: $(VENV)/.bench  ## Measure the figures of the README; JSON results in ./bench-results
+	@$(BIN)/python -m benchmarks
+
+check: $(VENV)/.test  ## Lint, formatting and types
+	@echo "ruff …"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "mypy --strict ledger …"
+	@$(BIN)/mypy
+
+clean:  ## Remove what was built, and the demo's data (its server is stopped first)
+	@if [ -x $(BIN)/python ] && [ -d demo-data ]; then $(BIN)/python -m service.demo --clean; fi
+	@rm -rf $(VENV) demo-data bench-results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "clean"
+
+# One virtual environment, and in it a stamp for each set of extras.
+$(VENV)/.base: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11 or newer, or: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed, for example: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@echo "building $(VENV) with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.base
+	@echo "installing what 'make $(patsubst .%,%,$(notdir $@))' needs into $(VENV) (once) …"
+	@$(PIP) install --editable '.[$(EXTRAS)]' || { echo "pip could not install the packages above: see its message, and whether a package index is reachable"; exit 1; }
+	@touch $@
+
+$(VENV)/.demo: EXTRAS := demo
+$(VENV)/.test: EXTRAS := test,demo
+$(VENV)/.bench: EXTRAS := bench

@@ -1,0 +1,117 @@
+"""Group commit: single commands from many threads, handled together while the commit before them is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from types import TracebackType
+
+from ledger.engine import Ledger
+from ledger.submissions import Outcome, Submission
+
+BATCH_COUNT_MAX = 2_000
+
+
+class GroupCommitClosed(RuntimeError):
+    """The queue takes no more commands."""
+
+
+class _Waiting:
+    """A submission whose thread waits for its outcome. The bare lock is the cheapest thing a thread can wait on."""
+
+    __slots__ = ("done", "error", "outcome", "submission")
+
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.done = Lock()
+        self.done.acquire()
+
+
+class GroupCommit:
+    """A queue before `Ledger.handle`. One thread takes whatever is waiting, up to `BATCH_COUNT_MAX`, as one batch."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._closing = Lock()
+        self._closed = False
+        self._thread = Thread(target=self._run, name="group-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, submission: Submission) -> Outcome:
+        """Handle one command and wait for its outcome, which is then durable.
+
+        Raises GroupCommitClosed after `close`, and what `Ledger.handle` raises.
+        """
+        waiting = _Waiting(submission)
+        with self._closing:
+            if self._closed:
+                raise GroupCommitClosed("the ledger is stopping and takes no more commands")
+            self._queue.put(waiting)
+        waiting.done.acquire()
+        if waiting.error is not None:
+            raise waiting.error
+        assert waiting.outcome is not None
+        return waiting.outcome
+
+    def close(self) -> None:
+        """Finish what was submitted and take no more."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def __enter__(self) -> GroupCommit:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch, last = self._waiting_with(first)
+            self._handle(batch)
+            if last:
+                return
+
+    def _waiting_with(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """What is waiting now, from `first` on, and whether the queue was closed behind it."""
+        batch = [first]
+        while len(batch) < BATCH_COUNT_MAX:
+            try:
+                waiting = self._queue.get_nowait()
+            except Empty:
+                break
+            if waiting is None:
+                return batch, True
+            batch.append(waiting)
+        return batch, False
+
+    def _handle(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            outcomes = self._ledger.handle([waiting.submission for waiting in batch])
+        except BaseException as error:
+            self._handle_failed(batch, error)
+            return
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.outcome = outcome
+            waiting.done.release()
+
+    def _handle_failed(self, batch: Sequence[_Waiting], error: BaseException) -> None:
+        """One command may have failed them all: handle each by itself, so that only the culprit's thread hears of it."""
+        if len(batch) == 1:
+            batch[0].error = error
+            batch[0].done.release()
+            return
+        for waiting in batch:
+            self._handle([waiting])

@@ -1,0 +1,188 @@
+"""Connections to PostgreSQL: a small pool, one role a pool, errors translated to the persistence interface's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
+
+import psycopg2
+import psycopg2.extensions
+from eventsourcing import persistence
+from eventsourcing.persistence import Connection, ConnectionPool, Params
+
+PgConnection = psycopg2.extensions.connection
+PgCursor = psycopg2.extensions.cursor
+Role = Literal["loyalty_writer", "loyalty_reader"]
+
+SCHEMA = "loyalty"
+IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60  # a writer that froze with a head locked would stop its journal for ever
+IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
+
+_TRANSLATIONS: tuple[tuple[type[psycopg2.Error], type[persistence.PersistenceError]], ...] = (
+    (psycopg2.IntegrityError, persistence.IntegrityError),
+    (psycopg2.OperationalError, persistence.OperationalError),
+    (psycopg2.InternalError, persistence.InternalError),
+    (psycopg2.ProgrammingError, persistence.ProgrammingError),
+    (psycopg2.DataError, persistence.DataError),
+    (psycopg2.NotSupportedError, persistence.NotSupportedError),
+    (psycopg2.DatabaseError, persistence.DatabaseError),
+    (psycopg2.InterfaceError, persistence.InterfaceError),
+)
+
+
+def translated(error: psycopg2.Error) -> persistence.PersistenceError:
+    """The error of `eventsourcing.persistence` of the same meaning, with `pgcode` (SQLSTATE) and `constraint` kept.
+
+    Both are None when the server did not send them, as when the connection broke.
+    """
+    target = next((to for source, to in _TRANSLATIONS if isinstance(error, source)), persistence.PersistenceError)
+    result = target(str(error).strip())
+    vars(result).update(pgcode=error.pgcode, constraint=error.diag.constraint_name)
+    return result
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE of a translated or original database error, None if it has none."""
+    code = getattr(error, "pgcode", None)
+    return code if isinstance(code, str) else None
+
+
+def connect(dsn: str, role: Role | None = None, schema: str = SCHEMA) -> PgConnection:
+    """Open a connection in autocommit mode, in UTC, on the given schema, acting as `role` (None: as who logs in).
+
+    Raises eventsourcing.persistence.OperationalError when the server cannot be reached or refuses.
+    """
+    settings = {"search_path": schema, "timezone": "UTC"}
+    if role is not None:
+        settings |= {"role": role, "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s"}
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    try:
+        connection = psycopg2.connect(dsn, options=options)
+    except psycopg2.Error as error:
+        raise translated(error) from error
+    connection.autocommit = True
+    return connection
+
+
+class Database:
+    """A thread-safe pool of connections that act as one role in the schema of the ledger.
+
+    Arguments: `dsn`, a libpq connection string or URI; `role`, `loyalty_writer` or `loyalty_reader`; `pool_size`,
+    connections kept open; `max_overflow`, connections allowed beyond them; `pool_timeout`, seconds to wait for one.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        role: Role = "loyalty_writer",
+        *,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        pool_timeout: float = 30.0,
+    ) -> None:
+        self.dsn = dsn
+        self.role: Role = role
+        self._pool = _Pool(dsn, role, pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout)
+
+    def connect(self) -> PgConnection:
+        """Open a connection outside the pool, such as one that listens; the caller closes it."""
+        return connect(self.dsn, self.role)
+
+    @contextmanager
+    def connection(self) -> Iterator[PgCursor]:
+        """A cursor in autocommit mode, for statements on their own and callers who send BEGIN and COMMIT themselves.
+
+        A transaction left open is rolled back. A broken connection is closed, and the idle ones with it.
+        Database errors that leave the block are translated.
+        """
+        pooled = self._pool.get_connection()
+        try:
+            with pooled.session.cursor() as cursor:
+                yield cursor
+        except psycopg2.Error as error:
+            raise translated(error) from error
+        finally:
+            self._give_back(pooled)
+
+    @contextmanager
+    def transaction(self) -> Iterator[PgCursor]:
+        """A cursor inside a transaction that commits when the block ends and rolls back when it raises."""
+        with self.connection() as cursor:
+            cursor.execute("BEGIN")
+            yield cursor
+            cursor.execute("COMMIT")
+            if cursor.statusmessage != "COMMIT":  # PostgreSQL answers COMMIT after a failed statement with a rollback
+                raise persistence.InternalError("a statement of the transaction had failed: it was rolled back")
+
+    def close(self) -> None:
+        """Close every connection; the pool cannot be used afterwards."""
+        self._pool.close()
+
+    def _give_back(self, pooled: _PooledConnection) -> None:
+        if self._pool.closed:
+            pooled.close()
+            return
+        if not pooled.is_usable():
+            pooled.close()
+            self._pool.close_idle()
+        self._pool.put_connection(pooled)
+
+
+class _PooledCursor(persistence.Cursor):
+    """What the pool of the library asks of a cursor; it is used only to test a connection."""
+
+    def __init__(self, cursor: PgCursor) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str | bytes, params: Params | None = None) -> None:
+        self._cursor.execute(statement, params)
+
+    def fetchall(self) -> Any:
+        return self._cursor.fetchall()
+
+    def fetchone(self) -> Any:
+        return self._cursor.fetchone()
+
+
+class _PooledConnection(Connection[_PooledCursor]):
+    def __init__(self, session: PgConnection) -> None:
+        super().__init__()
+        self.session = session
+
+    def is_usable(self) -> bool:
+        """Whether the connection is open and outside any transaction, after rolling back one left open."""
+        with suppress(psycopg2.Error):  # the connection is closed instead
+            if not self.session.closed and self.session.info.transaction_status != IDLE:
+                with self.session.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
+        return not self.session.closed and self.session.info.transaction_status == IDLE
+
+    def commit(self) -> None:
+        self.session.commit()
+
+    def rollback(self) -> None:
+        self.session.rollback()
+
+    def cursor(self) -> _PooledCursor:
+        return _PooledCursor(self.session.cursor())
+
+    def _close(self) -> None:
+        super()._close()
+        self.session.close()
+
+
+class _Pool(ConnectionPool[_PooledConnection]):
+    def __init__(self, dsn: str, role: Role, *, pool_size: int, max_overflow: int, pool_timeout: float) -> None:
+        self._dsn = dsn
+        self._role = role
+        super().__init__(pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout)
+
+    def _create_connection(self) -> _PooledConnection:
+        return _PooledConnection(connect(self._dsn, self._role))
+
+    def close_idle(self) -> None:
+        """Close idle connections: after one broke, as at a restart of the server, the others are likely broken too."""
+        with self._put_condition:
+            while self._pool:
+                self._pool.popleft().close()

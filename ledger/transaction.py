@@ -1,0 +1,478 @@
+"""One transaction of the ledger: from locking its journals to the commit. `ledger.engine` has the order and why.
+
+A transaction may be run again when the database dropped it. What an earlier try committed although its answer was lost
+is recognised by key and position, and counts as posted, not as a duplicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import cast
+
+from eventsourcing.persistence import IntegrityError
+from msgspec import Struct
+from msgspec.structs import replace
+from psycopg2.extras import execute_values
+
+from ledger.cache import MemberCache
+from ledger.codec import MEMBER_STREAM, PROGRAMME_STREAM, decode_member_event, encode
+from ledger.commands import (
+    AnyCommand,
+    AnyMemberCommand,
+    ChangeProfile,
+    CreateProgramme,
+    EraseMember,
+    MergeMembers,
+    PublishTerms,
+    RecordPurchase,
+    TransferPoints,
+    UndoMerge,
+)
+from ledger.decider import Decision, PairDecision, decide, decide_pair, other_member
+from ledger.events import Event, MemberEnrolled, MemberEvent, MemberProfileChanged
+from ledger.evolver import evolve
+from ledger.member import STATE_LAYOUT, Member, freeze, initial, thaw
+from ledger.programme_decider import ProgrammeState, decide_programme
+from ledger.programmes import ProgrammeInfo, journal_of, read_programme, record_programme, state_of
+from ledger.rejections import Rejection
+from ledger.sealing import keyed_hash, new_key, seal
+from ledger.store.database import PgCursor
+from ledger.store.journal import (
+    Head,
+    JournalCountError,
+    Record,
+    append,
+    create_journals,
+    find_commands,
+    lock_head,
+    read_light,
+    read_streams,
+    store_head,
+)
+from ledger.submissions import Malformed, Outcome, Submission
+
+CATCH_UP_EVENTS_MAX = 20_000
+"""When other writers have appended more than this, their journal's cache is dropped rather than caught up."""
+CATCH_UP_PAGE = 5_000
+SNAPSHOT_AFTER_EVENTS = 256
+"""A cold read of more events than this, and than the state has entries, leaves a snapshot."""
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_TO_TWO = (TransferPoints, MergeMembers, UndoMerge)
+
+
+class Work(Struct, kw_only=True):
+    """The submissions of one transaction, in order, and the journals that it locks, ascending; none where there is no
+    programme (yet) to lock."""
+
+    journals: tuple[int, ...]
+    info: ProgrammeInfo | None
+    auto_enrol: bool
+    numbers: list[int] = []
+
+
+class Transaction:
+    """See the module."""
+
+    def __init__(self, work: Work, submissions: Sequence[Submission], clock_tolerance: timedelta) -> None:
+        self.info = work.info
+        self.outcomes: dict[int, Outcome] = {}
+        self._work = work
+        self._submissions = submissions
+        self._clock_tolerance = clock_tolerance
+        self._new_keys: dict[str, bytes] = {}
+        self._given: dict[bytes, int] = {}  # key → position that an earlier try gave it
+
+    def run(self, cur: PgCursor, caches: dict[int, MemberCache]) -> None:
+        """Run it to the commit; `caches` are those of its journals, locked by the caller. Afterwards `outcomes` has the
+        outcome of each number, and `info` the programme as it was found."""
+        self._cur = cur
+        self._heads: dict[int, Head] = {}
+        self._touched: dict[int, dict[str, Member]] = {journal: {} for journal in self._work.journals}
+        self._records: dict[int, list[Record]] = {journal: [] for journal in self._work.journals}
+        self.outcomes = {}
+        try:
+            self._open(caches)
+            self._load(caches)
+            for number in self._work.numbers:
+                self.outcomes[number] = self._outcome(self._submissions[number].command)
+            self._keep_refused()
+            self._commit()
+        except BaseException:
+            for journal, cache in caches.items():
+                cache.forget(self._touched[journal])
+            raise
+        for journal, cache in caches.items():
+            cache.settle(self._touched[journal], self._heads[journal].position)
+
+    # --- 1: lock, and catch up ---------------------------------------------------------------------------------
+
+    def _open(self, caches: dict[int, MemberCache]) -> None:
+        if not caches:
+            self._cur.execute("BEGIN")
+            self._create_if_asked()
+        for number, (journal, cache) in enumerate(sorted(caches.items())):
+            head = lock_head(self._cur, journal, begin=number == 0)
+            self._heads[journal] = head
+            if cache.position != head.position:
+                catch_up(self._cur, cache, head)
+            if self.info is not None and head.terms_versions != self.info.terms_versions:
+                self.info = read_programme(self._cur, self.info.programme.programme)
+        now = max((head.now for head in self._heads.values()), default=_EARLIEST)
+        self._latest = now + self._clock_tolerance
+
+    def _create_if_asked(self) -> None:
+        """The journals of a programme that is to be created, locked like any others."""
+        command = self._submissions[self._work.numbers[0]].command
+        if not isinstance(command, CreateProgramme) or not command.programme:
+            return
+        try:
+            journals = create_journals(self._cur, "programme", command.programme, command.journals)
+        except JournalCountError:  # somebody else created it meanwhile, with another count: refused below
+            journals = []
+        self.info = read_programme(self._cur, command.programme)
+        for journal in (self.info.journals if self.info else journals)[:1]:
+            self._heads[journal] = lock_head(self._cur, journal)
+            self._touched[journal] = {}
+            self._records[journal] = []
+
+    # --- 2: what is recorded already, and the states -----------------------------------------------------------
+
+    def _load(self, caches: dict[int, MemberCache]) -> None:
+        keys: list[bytes] = []
+        names: dict[int, dict[str, None]] = {journal: {} for journal in self._heads}
+        for number in self._work.numbers:
+            command = self._submissions[number].command
+            if self._heads and not isinstance(command, Malformed):
+                keys.append(command_key(command.source, command.id))
+                if not isinstance(command, CreateProgramme | PublishTerms):
+                    names[self._journal_of(command.member)][command.member] = None
+        self._caches = caches
+        self._recorded: dict[bytes, tuple[bytes, int, int]] = {}
+        for journal in self._heads:
+            self._recorded |= find_commands(self._cur, journal, keys)
+            self._load_members(journal, names[journal])
+
+    def _journal_of(self, member: str) -> int:
+        assert self.info is not None
+        return journal_of(self.info, member)
+
+    def _load_members(self, journal: int, names: Iterable[str]) -> None:
+        cached, touched = self._caches[journal].members if journal in self._caches else {}, self._touched[journal]
+        missing = []
+        for name in names:
+            member = cached.get(name)
+            if member is None:
+                missing.append(name)
+            else:
+                touched[name] = member
+        if missing:
+            loaded, replayed = load_members(self._cur, journal, missing)
+            touched.update(loaded)
+            store_snapshots(self._cur, journal, loaded, replayed)
+
+    def _member(self, name: str) -> Member:
+        journal = self._journal_of(name)
+        if name not in self._touched[journal]:
+            self._load_members(journal, [name])
+        return self._touched[journal][name]
+
+    # --- 3: decide and evolve ----------------------------------------------------------------------------------
+
+    def _outcome(self, command: AnyCommand | Malformed) -> Outcome:
+        if isinstance(command, Malformed):
+            return _refused(command.rejection)
+        if not command.programme:
+            return _refused(Rejection("PROGRAMME_MISSING", "programme", "must be given, by the message or the way in"))
+        if not self._heads:
+            if isinstance(command, CreateProgramme):
+                return _refused(Rejection("PROGRAMME_EXISTS", "programme", "exists already", command.programme))
+            return _refused(Rejection("PROGRAMME_UNKNOWN", "programme", "must be created first", command.programme))
+        key = command_key(command.source, command.id)
+        digest = self._input_hash(command)
+        recorded = self._recorded.get(key)
+        if recorded is not None:
+            return self._again(command, key, digest, recorded)
+        if not _EARLIEST <= command.occurred_at <= self._latest:
+            rule = f"must be from 1970 to {self._latest:%Y-%m-%dT%H:%M:%SZ}, which clocks may be ahead"
+            return _refused(
+                Rejection("OCCURRED_AT_OUT_OF_RANGE", "occurred_at", rule, f"{command.occurred_at:%Y-%m-%dT%H:%M:%SZ}")
+            )
+        if isinstance(command, CreateProgramme | PublishTerms):
+            return self._handle_programme(command, key, digest)
+        if isinstance(command, _TO_TWO):
+            return self._handle_pair(command, key, digest)
+        return self._handle_member(command, key, digest)
+
+    def _again(
+        self, command: AnyCommand, key: bytes, digest: bytes, recorded: tuple[bytes, int, int]
+    ) -> Outcome:
+        recorded_digest, first, events = recorded
+        if digest != recorded_digest:
+            rule = f"were recorded before with other input, at position {first}: use a new id"
+            return _refused(Rejection("IDEMPOTENCY_CONFLICT", "id", f"source and id {rule}", command.id))
+        ours = self._given.get(key) == first
+        return Outcome("posted" if ours else "duplicate", self._home(command), first, first + events - 1)
+
+    def _home(self, command: AnyCommand) -> int:
+        """The journal that has the command's key."""
+        if isinstance(command, CreateProgramme | PublishTerms):
+            return min(self._heads)
+        return self._journal_of(command.member)
+
+    def _handle_member(self, command: AnyMemberCommand, key: bytes, digest: bytes) -> Outcome:
+        info = self.info
+        assert info is not None
+        journal = journal_of(info, command.member)
+        member = self._touched[journal][command.member]
+        terms = info.book.in_force(command.occurred_at)
+        decision: Decision
+        if member.version == 0 and self._work.auto_enrol and isinstance(command, RecordPurchase):
+            enrolled = _automatic_enrolment(command)
+            decision = decide(evolve(initial(command.member), enrolled), command, terms, info.programme)
+            if not isinstance(decision, Rejection):
+                decision = (enrolled, *decision)
+        else:
+            decision = decide(member, command, terms, info.programme)
+        if isinstance(decision, Rejection):
+            return _refused(decision)
+        if isinstance(command, ChangeProfile | EraseMember):
+            decision = self._with_keys(member, command, decision)
+        return self._post(journal, member, decision, key, digest)
+
+    def _handle_pair(self, command: TransferPoints | MergeMembers | UndoMerge, key: bytes, digest: bytes) -> Outcome:
+        first = self._member(command.member)
+        other = other_member(first, command)
+        if other is None or self._journal_of(other) not in self._heads:
+            second = first  # an undo of a merge that is not there (any more): refused for that
+        else:
+            second = self._member(other)
+        decision: PairDecision = decide_pair(first, second, command)
+        if isinstance(decision, Rejection):
+            return _refused(decision)
+        assert other is not None
+        outcome = self._post(self._journal_of(command.member), first, decision[0], key, digest)
+        self._post(self._journal_of(other), second, decision[1], None, None)
+        return outcome
+
+    def _post(
+        self,
+        journal: int,
+        member: Member,
+        events: Sequence[MemberEvent],
+        key: bytes | None,
+        digest: bytes | None,
+    ) -> Outcome:
+        """Add events to what the transaction appends; the key of their command stands on the first of them."""
+        records = self._records[journal]
+        first = self._heads[journal].position + len(records) + 1
+        count: int | None = None
+        if key is not None and digest is not None:
+            count = len(events)
+            self._recorded[key] = (digest, first, count)
+            self._given[key] = first
+        stream = MEMBER_STREAM + member.member
+        for event in events:
+            records.append((stream, member.version + 1, event.topic, encode(event), key, digest, count))
+            key = digest = count = None
+            evolve(member, event)
+        return Outcome("posted", journal, first, first + len(events) - 1)
+
+    def _handle_programme(self, command: CreateProgramme | PublishTerms, key: bytes, digest: bytes) -> Outcome:
+        """A command to the programme's own stream: its creation, then its terms, one event each."""
+        stream_version = 0 if self.info is None else 1 + self.info.terms_versions
+        state = ProgrammeState() if self.info is None else state_of(self.info, stream_version)
+        decision = decide_programme(state, command)
+        if isinstance(decision, Rejection):
+            return _refused(decision)
+        journal = min(self._heads)
+        event: Event = decision[0]
+        records = self._records[journal]
+        position = self._heads[journal].position + len(records) + 1
+        stream = PROGRAMME_STREAM + command.programme
+        records.append((stream, stream_version + 1, event.topic, encode(event), key, digest, 1))
+        record_programme(self._cur, decision[0])
+        self._recorded[key] = (digest, position, 1)
+        self._given[key] = position
+        self.info = read_programme(self._cur, command.programme)
+        return Outcome("posted", journal, position, position)
+
+    # --- personal data -----------------------------------------------------------------------------------------
+
+    def _input_hash(self, command: AnyCommand) -> bytes:
+        if isinstance(command, ChangeProfile):
+            return keyed_hash(self._member_key(command.member), encode(command))
+        return blake2b(encode(command), digest_size=16).digest()
+
+    def _member_key(self, member: str) -> bytes:
+        self._cur.execute(
+            "SELECT key FROM member_keys WHERE journal = %s AND member = %s", (self._journal_of(member), member)
+        )
+        row = self._cur.fetchone()
+        return bytes(row[0]) if row else self._new_keys.setdefault(member, new_key())
+
+    def _with_keys(
+        self, member: Member, command: ChangeProfile | EraseMember, events: tuple[MemberEvent, ...]
+    ) -> tuple[MemberEvent, ...]:
+        if isinstance(command, EraseMember):
+            self._destroy_keys([command.member, *member.absorbed])
+            return events
+        key = self._member_key(command.member)
+        self._cur.execute(
+            "INSERT INTO member_keys (journal, member, key) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (self._journal_of(command.member), command.member, key),
+        )
+        sealed = seal(key, command.programme, command.member, command.personal) if command.personal else b""
+        return tuple(replace(event, sealed=sealed) for event in events if isinstance(event, MemberProfileChanged))
+
+    def _destroy_keys(self, members: list[str]) -> None:
+        """Destroy the keys of members, and what refused messages of theirs may say."""
+        for member in members:
+            self._cur.execute(
+                "DELETE FROM member_keys WHERE journal = %s AND member = %s", (self._journal_of(member), member)
+            )
+        assert self.info is not None
+        self._cur.execute(
+            "UPDATE rejected SET body = NULL, value = NULL WHERE programme = %s AND member = ANY (%s)",
+            (self.info.programme.programme, members),
+        )
+
+    # --- 4 and 5: append, keep, commit -------------------------------------------------------------------------
+
+    def _keep_refused(self) -> None:
+        rows: dict[tuple[str, str], tuple[str, str, object]] = {}
+        for number, outcome in self.outcomes.items():
+            submission = self._submissions[number]
+            if outcome.rejection is not None and submission.body is not None:
+                row = _rejected_row(submission, outcome.rejection)
+                rows[row[0], row[1]] = row
+        if rows:
+            execute_values(self._cur, _INSERT_REJECTED, list(rows.values()), page_size=500)
+
+    def _commit(self) -> None:
+        changed = [head for journal, head in sorted(self._heads.items()) if self._records[journal]]
+        for head in changed:
+            append(self._cur, head, self._records[head.journal])
+            store_head(self._cur, head, commit=head is changed[-1])
+        if not changed:
+            self._cur.execute("COMMIT")
+
+
+def _refused(rejection: Rejection) -> Outcome:
+    return Outcome("rejected", rejection=rejection)
+
+
+def _automatic_enrolment(command: RecordPurchase) -> MemberEnrolled:
+    return MemberEnrolled(
+        programme=command.programme,
+        member=command.member,
+        occurred_at=command.occurred_at,
+        source=command.source,
+        id=command.id,
+        channel=command.channel,
+        store=command.store,
+        automatic=True,
+    )
+
+
+def command_key(source: str, id: str) -> bytes:
+    """The idempotency key of a command: 16 bytes over its source and id, framed so that no two pairs share bytes."""
+    return blake2b(f"{len(source)}:{source}{id}".encode(), digest_size=16).digest()
+
+
+# --- refused input ------------------------------------------------------------------------------------------------
+
+_INSERT_REJECTED = """
+    INSERT INTO rejected (programme, digest, code, field, reason, value, type, source, message_id, member, origin, body)
+    VALUES %s
+    ON CONFLICT (programme, digest) DO UPDATE SET
+        code = excluded.code, field = excluded.field, reason = excluded.reason, value = excluded.value,
+        attempts = rejected.attempts + 1, last_seen = clock_timestamp(), status = 'open', resolved_at = NULL
+"""
+VALUE_CHARACTERS_MAX = 200
+
+
+def _rejected_row(submission: Submission, rejection: Rejection) -> tuple[str, str, object]:
+    command, body = submission.command, submission.body
+    assert body is not None
+    type_ = command.type if isinstance(command, Malformed) else str(command.__struct_config__.tag)
+    member = getattr(command, "member", "")
+    row = (
+        command.programme,
+        blake2b(body, digest_size=16).hexdigest(),
+        rejection.code,
+        rejection.field,
+        rejection.rule,
+        rejection.value[:VALUE_CHARACTERS_MAX],
+        type_,
+        command.source,
+        command.id,
+        member,
+        submission.origin,
+        body,
+    )
+    return cast(tuple[str, str, object], tuple(_storable(part) for part in row))
+
+
+def _storable(part: object) -> object:
+    """PostgreSQL text has no NUL."""
+    return part.replace("\x00", "\\u0000") if isinstance(part, str) else part
+
+
+# --- states -------------------------------------------------------------------------------------------------------
+
+
+def catch_up(cur: PgCursor, cache: MemberCache, head: Head) -> None:
+    """Bring a cache to the head of its journal: evolve what it has by what others appended, or drop it."""
+    if not cache.members or not cache.position <= head.position <= cache.position + CATCH_UP_EVENTS_MAX:
+        cache.clear()
+        cache.position = head.position
+        return
+    while cache.position < head.position:
+        rows = read_light(cur, head.journal, after=cache.position, limit=CATCH_UP_PAGE, upto=head.position)
+        if not rows:
+            raise IntegrityError(f"journal {head.journal} has no event after position {cache.position}")
+        for position, stream, version, topic, state, _ in rows:
+            member = cache.members.get(stream.removeprefix(MEMBER_STREAM))
+            if member is not None and stream.startswith(MEMBER_STREAM) and version > member.version:
+                evolve(member, decode_member_event(topic, state))
+            cache.position = position
+
+
+def load_members(cur: PgCursor, journal: int, names: Sequence[str]) -> tuple[dict[str, Member], dict[str, int]]:
+    """States of members by name, from the newest snapshots and the events after them, and how many events each took."""
+    streams = [MEMBER_STREAM + name for name in names]
+    members = {name: initial(name) for name in names}
+    cur.execute(
+        "SELECT originator_id, state FROM member_snapshots"
+        " WHERE journal = %s AND layout = %s AND originator_id = ANY (%s)",
+        (journal, STATE_LAYOUT, streams),
+    )
+    for stream, state in cur.fetchall():
+        members[stream.removeprefix(MEMBER_STREAM)] = thaw(bytes(state))
+    replayed = dict.fromkeys(names, 0)
+    after = [(MEMBER_STREAM + name, member.version) for name, member in members.items()]
+    for _, stream, _, topic, state, _ in read_streams(cur, journal, after):
+        name = stream.removeprefix(MEMBER_STREAM)
+        evolve(members[name], decode_member_event(topic, state))
+        replayed[name] += 1
+    return members, replayed
+
+
+def store_snapshots(cur: PgCursor, journal: int, members: dict[str, Member], replayed: dict[str, int]) -> None:
+    """Leave snapshots of the states that took long to read."""
+    rows = [
+        (journal, MEMBER_STREAM + name, member.version, STATE_LAYOUT, freeze(member))
+        for name, member in members.items()
+        if replayed[name] > max(SNAPSHOT_AFTER_EVENTS, member.weight())
+    ]
+    if rows:
+        execute_values(
+            cur,
+            "INSERT INTO member_snapshots (journal, originator_id, originator_version, layout, state) VALUES %s"
+            " ON CONFLICT (journal, originator_id) DO UPDATE SET"
+            " originator_version = excluded.originator_version, layout = excluded.layout, state = excluded.state",
+            rows,
+        )

@@ -1,0 +1,90 @@
+"""PostgreSQL for tests: one server a session, and a fresh migrated database for each test that asks for one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from ledger.store.database import Database, connect
+from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.migrations import migrate
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """A database of a server where tests may create others: LOYALTY_TEST_DATABASE_URL or an embedded server."""
+    configured = os.environ.get("LOYALTY_TEST_DATABASE_URL")
+    if configured:
+        yield configured
+        return
+    directory = Path(tempfile.mkdtemp(prefix="loyalty-test-"))
+    server = EmbeddedPostgres(directory / "postgres")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template_database(server_dsn: str) -> Iterator[str]:
+    """The name of a migrated database that the databases of tests are copied from."""
+    name = f"loyalty_test_{os.getpid()}_template"
+    dsn = create_database(server_dsn, name)
+    migrate(dsn)
+    yield name
+    drop_database(server_dsn, name)
+
+
+@pytest.fixture
+def empty_database_dsn(server_dsn: str) -> Iterator[str]:
+    """The DSN, as its owner, of a fresh database without any migration."""
+    name = f"loyalty_test_{os.getpid()}_{next(_numbers)}"
+    yield create_database(server_dsn, name)
+    drop_database(server_dsn, name)
+
+
+@pytest.fixture
+def database_dsn(server_dsn: str, template_database: str) -> Iterator[str]:
+    """The DSN, as its owner, of a fresh migrated database."""
+    name = f"loyalty_test_{os.getpid()}_{next(_numbers)}"
+    yield create_database(server_dsn, name, template=template_database)
+    drop_database(server_dsn, name)
+
+
+@pytest.fixture
+def database(database_dsn: str) -> Iterator[Database]:
+    """A pool of writers on a fresh migrated database."""
+    pool = Database(database_dsn)
+    yield pool
+    pool.close()
+
+
+def create_database(server_dsn: str, name: str, template: str = "template0") -> str:
+    """Create a database on the server; its DSN."""
+    execute_on(server_dsn, f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8' LOCALE 'C'")
+    return make_dsn(**{**parse_dsn(server_dsn), "dbname": name})
+
+
+def drop_database(server_dsn: str, name: str) -> None:
+    """Drop a database, whoever is still connected to it."""
+    execute_on(server_dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def execute_on(dsn: str, statement: str) -> None:
+    """Run one statement on a connection of its own, as who logs in."""
+    connection = connect(dsn)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
