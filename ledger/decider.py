@@ -603,7 +603,8 @@ def _expire(member: Member, command: ExpirePoints, terms: Terms | None, programm
         return _not_open(member)
     at = command.occurred_at
     timed, releases = _after_timeouts(member, command)
-    allocations = [layer.allocation(layer.points) for layer in timed.expired_at(at)]
+    # A layer given back after `at` was not there at `at`, though it may have expired by then.
+    allocations = [layer.allocation(layer.points) for layer in timed.expired_at(at) if layer.opened_at <= at]
     if allocations:
         expired = PointsExpired(
             **_of(command),
@@ -732,16 +733,15 @@ def _merge(member: Member, into: Member, command: MergeMembers) -> PairDecision:
             reason=command.reason,
             lots=lots,
             arrears=member.arrears,
-            arrears_since=member.arrears_since,
+            arrears_since=at if member.arrears else None,
             purchases=purchases,
             redemptions=redemptions,
         )
 
-    lots = [_opened_lot(layer, layer.points, layer.available_at) for layer in member.layers()]
-    arriving = [_opened_lot(layer, layer.points, max(layer.available_at, at)) for layer in member.layers()]
+    lots = [_opened_lot(layer, layer.points) for layer in member.layers()]
     return (
         (merged("out", command.member, command.into, lots),),
-        (merged("in", command.into, command.member, arriving),),
+        (merged("in", command.into, command.member, _arriving(lots, at)),),
     )
 
 
@@ -770,7 +770,7 @@ def _undo_merge(member: Member, survivor: Member, command: UndoMerge) -> PairDec
         if key in survivor.redemptions
     ]
 
-    def undone(side: Any, of: str, other: str) -> MergeUndone:
+    def undone(side: Any, of: str, other: str, lots: list[OpenedLot]) -> MergeUndone:
         return MergeUndone(
             **_of(command) | {"member": of},
             side=side,
@@ -778,32 +778,48 @@ def _undo_merge(member: Member, survivor: Member, command: UndoMerge) -> PairDec
             reason=command.reason,
             lots=lots,
             arrears=arrears,
-            arrears_since=came.arrears_since if arrears else None,
+            arrears_since=at if arrears else None,
             purchases=purchases,
             redemptions=redemptions,
         )
 
     return (
-        (undone("in", command.member, survivor.member),),
-        (undone("out", survivor.member, command.member),),
+        (undone("in", command.member, survivor.member, _arriving(lots, at)),),
+        (undone("out", survivor.member, command.member, lots),),
     )
 
 
-def _opened_lot(layer: Layer, points: int, available_at: datetime) -> OpenedLot:
+def _opened_lot(layer: Layer, points: int) -> OpenedLot:
     return OpenedLot(
         lot=layer.lot,
         points=points,
         opened_at=layer.opened_at,
-        available_at=available_at,
+        available_at=layer.available_at,
         expires_at=None if layer.expires_at == FAR else layer.expires_at,
     )
+
+
+def _arriving(lots: list[OpenedLot], at: datetime) -> list[OpenedLot]:
+    """Layers as they arrive at another member: none is there before it came, and those that become alike are one."""
+    arrived: dict[tuple[str, datetime, datetime | None], OpenedLot] = {}
+    for lot in lots:
+        available_at = max(lot.available_at, at)
+        key = (lot.lot, available_at, lot.expires_at)
+        arrived[key] = OpenedLot(
+            lot=lot.lot,
+            points=lot.points + (arrived[key].points if key in arrived else 0),
+            opened_at=at,
+            available_at=available_at,
+            expires_at=lot.expires_at,
+        )
+    return list(arrived.values())
 
 
 def _still_there(survivor: Member, lot: OpenedLot) -> OpenedLot | None:
     """What is left of a lot that a merge brought; None where all of it is gone."""
     for layer in survivor.lots.get(lot.lot, ()):
         if layer.available_at == lot.available_at and layer.expires_at == (lot.expires_at or FAR):
-            return _opened_lot(layer, min(lot.points, layer.points), layer.available_at)
+            return _opened_lot(layer, min(lot.points, layer.points))
     return None
 
 

@@ -92,7 +92,8 @@ class Ledger:
 
     def _planned(self, submissions: Sequence[Submission], auto_enrol: bool) -> Iterator[list[Work]]:
         """Split a batch into transactions. Those of one list touch different journals and may run at once; a command
-        that touches several journals, or the programme itself, is a list of its own, after all that came before it."""
+        that touches several journals, or the programme itself, is a list of its own, after all that came before it.
+        """
         pending: dict[int, Work] = {}
         for number, submission in enumerate(submissions):
             command = submission.command

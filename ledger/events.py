@@ -164,7 +164,8 @@ class MergeUndone(MemberEvent, frozen=True, kw_only=True):
 
 class PurchaseRecorded(MemberEvent, frozen=True, kw_only=True):
     """`terms` is the version in force; `returnable_until` ends its return window, and `keep_until` the time for which a
-    late message about it is still understood."""
+    late message about it is still understood.
+    """
 
     topic: ClassVar[str] = "purchase-recorded.v1"
 
@@ -188,7 +189,8 @@ class ReturnMatch(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
 
 class PurchaseReturned(MemberEvent, frozen=True, kw_only=True):
     """`matches` say which purchases the goods came from; `unmatched` lines belong to none that is known, and
-    `unmatched_points_due` is what the base rate of the terms takes back for them."""
+    `unmatched_points_due` is what the base rate of the terms takes back for them.
+    """
 
     topic: ClassVar[str] = "purchase-returned.v1"
 
@@ -210,7 +212,8 @@ class PurchaseReturned(MemberEvent, frozen=True, kw_only=True):
 
 class Part(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Lines of a purchase that earned by the same rules. `rate` is exact points for one minor unit, `multiplier` the
-    stacked one, both as "n" or "n/d"; `lines` are indexes, left out when the part is every earning line."""
+    stacked one, both as "n" or "n/d"; `lines` are indexes, left out when the part is every earning line.
+    """
 
     rules: list[str]
     base_minor: int
@@ -260,7 +263,8 @@ class PointsRedeemed(MemberEvent, frozen=True, kw_only=True):
 
 class RedemptionReversed(MemberEvent, frozen=True, kw_only=True):
     """`points` of the redemption were reversed, from its first allocation left on. `restored` went back to its own lots, as
-    the layers named; `forfeited` belonged to lots that had expired."""
+    the layers named; `forfeited` belonged to lots that had expired.
+    """
 
     topic: ClassVar[str] = "redemption-reversed.v1"
 

@@ -49,9 +49,11 @@ def evolve(member: Member, event: MemberEvent) -> Member:
     """
     _EVOLVERS[type(event)](member, event)
     member.version += 1
-    if event.occurred_at > member.latest:
-        member.latest = event.occurred_at
-    member.forget_until(member.latest)
+    at = event.occurred_at
+    if at != member.latest:  # else what can be forgotten by then is forgotten
+        if at > member.latest:
+            member.latest = at
+        member.forget()
     return member
 
 
@@ -277,6 +279,7 @@ def _member_profile_changed(member: Member, event: MemberProfileChanged) -> None
 def _member_ended(member: Member, event: MemberClosed | MemberErased) -> None:
     member.take(event.forfeited)
     member.status = "closed" if isinstance(event, MemberClosed) else "erased"
+    member.attributes.clear()
     if event.arrears_written_off:
         _repay(member, event.arrears_written_off)
     member.purchases.clear()

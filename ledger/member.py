@@ -205,16 +205,18 @@ class Member(Struct, kw_only=True, gc=False):
         if not siblings:
             del self.lots[layer.lot]
 
-    def forget_until(self, at: datetime) -> None:
+    def forget(self) -> None:
         """Forget purchases and redemptions that no message can be about any more, from the oldest recorded on."""
-        _forget(self.purchases, at)
-        _forget(self.redemptions, at)
+        if self.purchases:
+            _forget(self.purchases, self.latest)
+        if self.redemptions:
+            _forget(self.redemptions, self.latest)
 
 
 def _forget(entries: dict[Key, Any], at: datetime) -> None:
     while entries:
-        key = next(iter(entries))
-        if entries[key].keep_until >= at:
+        key, oldest = next(iter(entries.items()))
+        if oldest.keep_until >= at:
             return
         del entries[key]
 

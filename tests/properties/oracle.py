@@ -55,13 +55,13 @@ PRECEDENCE = [
     "INSUFFICIENT_POINTS",
     "REDEMPTION_NOT_FOUND",
     "REDEMPTION_AMBIGUOUS",
-    "REVERSAL_WINDOW_PASSED",
     "REVERSAL_BEFORE_REDEMPTION",
+    "REVERSAL_WINDOW_PASSED",
     "REVERSAL_EXCEEDS_REDEMPTION",
     "HOLD_NOT_FOUND",
     "HOLD_AMBIGUOUS",
-    "HOLD_TIMED_OUT",
     "OCCURRED_BEFORE_HOLD",
+    "HOLD_TIMED_OUT",
     "CAPTURE_EXCEEDS_HOLD",
     "NOTHING_TO_EXPIRE",
     "NOTHING_TO_CHANGE",
@@ -187,7 +187,7 @@ class Oracle:
         self.end(m, at, "closed")
 
     def EraseMember(self, command: Any, m: dict[str, Any], at: datetime) -> None:
-        if m["status"] != "closed":
+        if m["status"] not in ("closed", "merged"):
             self.need_open(m)
         self.end(m, at, "erased")
 

@@ -55,7 +55,6 @@ MEMBERS = ("ann", "bob", "cyd")
 SKUS = ("tea", "cup", "pot")
 SOURCES = ("till", "shop")
 
-days = st.integers(0, 12).map(lambda count: timedelta(days=count))
 
 
 @st.composite
@@ -71,7 +70,7 @@ def plain_terms(draw: st.DrawFn) -> dict[str, Any]:
         "discounts": draw(st.sampled_from(["after", "before"])),
         "rewards": draw(st.sampled_from(["exclude", "include"])),
         "cap": draw(st.sampled_from([None, None, 25])),
-        "activation": draw(st.sampled_from([0, 0, 3, 9]).map(lambda count: timedelta(days=count))),
+        "activation": draw(st.sampled_from([0, 0, 3, 4]).map(lambda count: timedelta(days=count))),
         "expiry": draw(st.sampled_from([None, 5, 10, 20]).map(lambda n: None if n is None else timedelta(days=n))),
         "return_window": draw(st.sampled_from([4, 15, 40]).map(lambda count: timedelta(days=count))),
         "reversal_window": draw(st.sampled_from([4, 15, 40]).map(lambda count: timedelta(days=count))),
@@ -80,8 +79,7 @@ def plain_terms(draw: st.DrawFn) -> dict[str, Any]:
         "policy": draw(st.sampled_from(["only_pending", "within_balance", "arrears"])),
         "unmatched": draw(st.sampled_from(["base_rate", "refuse"])),
         "extend": draw(st.sampled_from([None, 3, 10]).map(lambda n: None if n is None else timedelta(days=n))),
-        "minimum": draw(st.sampled_from([1, 1, 4])),
-        "step": draw(st.sampled_from([1, 1, 2])),
+        **draw(st.sampled_from([{"minimum": 1, "step": 1}, {"minimum": 4, "step": 1}, {"minimum": 4, "step": 2}])),
     }
 
 
@@ -155,10 +153,11 @@ return_line = st.builds(
 )
 member = st.sampled_from(MEMBERS)
 points = st.sampled_from([1, 2, 4, 6, 10, 15, 30, 60])
+share = st.sampled_from(["third", "one", "most", "all", "over"])
 some_points = st.one_of(st.none(), points)
-moved = st.integers(-14, 4)
-"""Days from the newest time that any command had: mostly late, sometimes on."""
-onward = st.integers(-1, 5)
+moved = st.integers(-9, 4)
+"""Days from the newest time that any command had: often late, sometimes on."""
+onward = st.sampled_from([0, 1, 2, -1, 3, 5])
 pick = st.integers(0, 30)
 
 
@@ -166,9 +165,14 @@ class CoreBesideOracle(RuleBasedStateMachine):
     """Every step asks both, and compares all members."""
 
     @initialize(
-        terms=st.lists(plain_terms(), min_size=1, max_size=2), first_day=st.sampled_from([-30, -30, -3]), enrolled=pick
+        terms=st.lists(plain_terms(), min_size=1, max_size=2),
+        first_day=st.sampled_from([-30, -30, -3]),
+        enrolled=pick,
+        grants=st.lists(st.tuples(member, st.integers(-10, 0), points), min_size=3, max_size=6),
     )
-    def begin(self, terms: list[dict[str, Any]], first_day: int, enrolled: int) -> None:
+    def begin(
+        self, terms: list[dict[str, Any]], first_day: int, enrolled: int, grants: list[tuple[str, int, int]]
+    ) -> None:
         starts = [START + timedelta(days=first_day), START + timedelta(days=8)]
         described = [{**one, "effective_from": start} for one, start in zip(terms, starts, strict=False)]
         self.oracle = Oracle(PROGRAMME.currency, described)
@@ -176,8 +180,10 @@ class CoreBesideOracle(RuleBasedStateMachine):
         self.number = 0
         self.now = START
         self.known: dict[str, list[tuple[str, str, str]]] = {"purchase": [], "redemption": [], "hold": []}
-        for name in MEMBERS if enrolled % 4 else MEMBERS[:2]:
+        for name in MEMBERS if enrolled % 8 else MEMBERS[:2]:
             self.ask(EnrolMember, name, 0)
+        for name, shift, granted in grants:
+            self.ask(AccruePoints, name, shift, points=granted, reason="welcome")
 
     def ask(self, kind: Any, member: str, shift: int, keeps: str = "", twin: bool = False, **fields: Any) -> None:
         """Put a command to both and compare. `keeps` files its identity for later commands to refer to."""
@@ -228,6 +234,13 @@ class CoreBesideOracle(RuleBasedStateMachine):
 
     # --- membership ------------------------------------------------------------------------------------------------
 
+    def portion(self, member: str, shift: int, share: str) -> int:
+        """Points to ask for, measured by what is available then; at least 1."""
+        active = figures(self.core.member(member), self.now + timedelta(days=shift)).active
+        shares = {"one": 1, "third": active // 3, "most": active // 2 * 2, "all": active, "over": active + 1}
+        return max(1, shares[share])
+
+    @precondition(lambda self: any(self.core.member(name).status != "open" for name in MEMBERS))
     @rule(member=member, shift=moved)
     def enrol(self, member: str, shift: int) -> None:
         self.ask(EnrolMember, member, shift, attributes={"tier": "gold"})
@@ -242,10 +255,12 @@ class CoreBesideOracle(RuleBasedStateMachine):
         if sure % 4 == 3:  # rarely, as nothing can happen to the member afterwards
             self.ask(kind, member, shift)
 
+    @precondition(lambda self: self.number > 10)
     @rule(member=member, into=member, shift=onward)
     def merge(self, member: str, into: str, shift: int) -> None:
         self.ask(MergeMembers, member, shift, into=into)
 
+    @precondition(lambda self: self.number % 5 == 0 or any(m.status == "merged" for m in self.core.members.values()))
     @rule(member=member, shift=onward)
     def undo_merge(self, member: str, shift: int) -> None:
         merged = [name for name, state in self.core.members.items() if state.status == "merged"]
@@ -263,11 +278,13 @@ class CoreBesideOracle(RuleBasedStateMachine):
     def purchase(self, member: str, shift: int, lines: list[PurchaseLine], twin: bool, currency: str) -> None:
         self.ask(RecordPurchase, member, shift, "purchase", twin, lines=lines, currency=currency)
 
-    @rule(which=pick, shift=moved, by_name=st.booleans())
+    @precondition(lambda self: self.known["purchase"])
+    @rule(which=pick, shift=onward, by_name=st.booleans())
     def return_whole(self, which: int, shift: int, by_name: bool) -> None:
         member, fields = self.refer("purchase", which, by_name)
         self.ask(RecordReturn, member, shift, currency="CNY", **fields)
 
+    @precondition(lambda self: self.known["purchase"])
     @rule(
         which=pick,
         shift=moved,
@@ -295,6 +312,7 @@ class CoreBesideOracle(RuleBasedStateMachine):
             ]
         self.ask(RecordReturn, member, shift, currency="CNY", lines=lines, **fields)
 
+    @precondition(lambda self: self.known["purchase"])
     @rule(which=pick, shift=moved, by_name=st.booleans(), amount=st.sampled_from([5, 1, 17, 60, 0, 400]))
     def return_amount(self, which: int, shift: int, by_name: bool, amount: int) -> None:
         member, fields = self.refer("purchase", which, by_name)
@@ -310,30 +328,27 @@ class CoreBesideOracle(RuleBasedStateMachine):
     def accrue(self, member: str, shift: int, points: int) -> None:
         self.ask(AccruePoints, member, shift, points=points, reason="welcome")
 
-    @rule(member=member, shift=moved, points=points, twin=st.booleans())
-    def redeem(self, member: str, shift: int, points: int, twin: bool) -> None:
-        self.ask(RedeemPoints, member, shift, "redemption", twin, points=points)
+    @rule(member=member, shift=moved, share=share, twin=st.booleans())
+    def redeem(self, member: str, shift: int, share: str, twin: bool) -> None:
+        self.ask(RedeemPoints, member, shift, "redemption", twin, points=self.portion(member, shift, share))
 
-    @rule(member=member, shift=moved)
-    def redeem_all(self, member: str, shift: int) -> None:
-        active = figures(self.core.member(member), self.now + timedelta(days=shift)).active
-        if active:
-            self.ask(RedeemPoints, member, shift, "redemption", points=active)
-
+    @precondition(lambda self: self.known["redemption"])
     @rule(which=pick, shift=onward, by_name=st.booleans(), points=some_points)
     def reverse(self, which: int, shift: int, by_name: bool, points: int | None) -> None:
         member, fields = self.refer("redemption", which, by_name)
         self.ask(ReverseRedemption, member, shift, points=points, **fields)
 
-    @rule(member=member, shift=moved, points=points, twin=st.booleans())
-    def hold(self, member: str, shift: int, points: int, twin: bool) -> None:
-        self.ask(HoldPoints, member, shift, "hold", twin, points=points)
+    @rule(member=member, shift=moved, share=share, twin=st.booleans())
+    def hold(self, member: str, shift: int, share: str, twin: bool) -> None:
+        self.ask(HoldPoints, member, shift, "hold", twin, points=self.portion(member, shift, share))
 
+    @precondition(lambda self: self.known["hold"])
     @rule(which=pick, shift=onward, by_name=st.booleans(), points=some_points, rest=st.booleans())
     def capture(self, which: int, shift: int, by_name: bool, points: int | None, rest: bool) -> None:
         member, fields = self.refer("hold", which, by_name)
         self.ask(CaptureHold, member, shift, "redemption", points=points, release_rest=rest, **fields)
 
+    @precondition(lambda self: self.known["hold"])
     @rule(which=pick, shift=onward, by_name=st.booleans())
     def release(self, which: int, shift: int, by_name: bool) -> None:
         member, fields = self.refer("hold", which, by_name)
@@ -351,9 +366,9 @@ class CoreBesideOracle(RuleBasedStateMachine):
     def adjust(self, member: str, shift: int, points: int) -> None:
         self.ask(AdjustPoints, member, shift, points=points, reason="by hand", approver="lee")
 
-    @rule(member=member, to=member, shift=moved, points=points)
-    def transfer(self, member: str, to: str, shift: int, points: int) -> None:
-        self.ask(TransferPoints, member, shift, to=to, points=points)
+    @rule(member=member, to=member, shift=moved, share=share)
+    def transfer(self, member: str, to: str, shift: int, share: str) -> None:
+        self.ask(TransferPoints, member, shift, to=to, points=self.portion(member, shift, share))
 
     # --- what always holds -----------------------------------------------------------------------------------------
 

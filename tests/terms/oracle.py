@@ -15,7 +15,11 @@ DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 def number(value: Any) -> Fraction:
-    return Fraction(value) if isinstance(value, str) else Fraction(*value.values())
+    match value:
+        case {"numerator": numerator, "denominator": denominator}:
+            return Fraction(numerator, denominator)
+        case _:
+            return Fraction(value)
 
 
 def base_of(line: dict[str, Any], base: dict[str, Any]) -> int:

@@ -17,7 +17,9 @@ from tests.terms.documents import earn
 
 CATEGORIES = ["", "coffee", "tea", "gift"]
 clocks = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from([0, 15, 59]))
-instants = st.datetimes(datetime.min.replace(2025), datetime.min.replace(2027), timezones=st.just(UTC))
+instants = st.datetimes(
+    datetime.fromisoformat("2025-01-01"), datetime.fromisoformat("2027-01-01"), timezones=st.just(UTC)
+)
 decimals = st.sampled_from(["0.01", "1", "0.333", "2.5", "0.007"])
 
 

@@ -190,7 +190,7 @@ FIELDS: list[tuple[dict[str, Any], str, str, str]] = [
     (
         {"earning.expiry": {"kind": "sometime"}},
         "$.earning.expiry.kind",
-        "must be one of after, end_of_month, never, on_date",
+        "must be one of after, end_of_month, on_date, never",
         '"sometime"',
     ),
     ({"earning.expiry": {"period": "1M"}}, "$.earning.expiry.kind", "is required", ""),

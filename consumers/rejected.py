@@ -1,0 +1,149 @@
+"""Refused input: seen, and tried again, as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from consumers.inbound import decode
+from ledger.engine import Ledger
+from ledger.store.database import Database
+from ledger.submissions import Outcome, Submission
+
+RETRY_BATCH_MESSAGES: Final = 200
+LIST_MAX: Final = 10_000
+
+_COLUMNS: Final = (
+    "rejected_id, status, programme, code, coalesce(field, ''), reason, coalesce(value, ''), coalesce(type, ''),"
+    " coalesce(source, ''), coalesce(message_id, ''), coalesce(member, ''), coalesce(origin, ''), attempts, first_seen,"
+    " last_seen, resolved_at"
+)
+"""In the order of the fields of `Rejected`."""
+
+
+class Rejected(Struct, frozen=True, kw_only=True):
+    """A refused message. Texts are "" where they could not be read; `body` is None where the member was erased, and
+    where the body was not asked for."""
+
+    number: int
+    status: Literal["open", "resolved"]
+    programme: str
+    code: str
+    field: str
+    rule: str
+    value: str
+    type: str
+    source: str
+    id: str
+    member: str
+    origin: str
+    attempts: int
+    first_seen: datetime
+    last_seen: datetime
+    resolved_at: datetime | None
+    body: bytes | None = None
+
+
+class Retried(Struct, frozen=True):
+    """What became of a refused message when it was tried again; `outcome` is None where it could not be."""
+
+    number: int
+    outcome: Outcome | None
+    why_not: str = ""
+
+
+def list_rejected(
+    database: Database, *, programme: str = "", status: str = "open", code: str = "", limit: int = 100
+) -> list[Rejected]:
+    """Refused messages without their bodies, newest first.
+
+    Arguments: `programme`, `status` ("open", "resolved") and `code` narrow the list, "" does not; `limit`, 1 to LIST_MAX.
+    """
+    with database.connection() as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM rejected WHERE (%s = '' OR programme = %s) AND (%s = '' OR status = %s)"
+            " AND (%s = '' OR code = %s) ORDER BY rejected_id DESC LIMIT %s",
+            (programme, programme, status, status, code, code, min(max(limit, 1), LIST_MAX)),
+        )
+        return [_rejected(row) for row in cursor.fetchall()]
+
+
+def find_rejected(database: Database, number: int) -> Rejected | None:
+    """One refused message with its body; None if there is none of that number."""
+    with database.connection() as cursor:
+        cursor.execute(f"SELECT {_COLUMNS}, body FROM rejected WHERE rejected_id = %s", (number,))
+        row = cursor.fetchone()
+    return None if row is None else _rejected(row)
+
+
+def open_numbers(database: Database, *, programme: str = "", code: str = "") -> list[int]:
+    """The numbers of all open refused messages, oldest first: the order in which they came."""
+    with database.connection() as cursor:
+        cursor.execute(
+            "SELECT rejected_id FROM rejected WHERE status = 'open' AND (%s = '' OR programme = %s)"
+            " AND (%s = '' OR code = %s) ORDER BY rejected_id",
+            (programme, programme, code, code),
+        )
+        return [number for (number,) in cursor.fetchall()]
+
+
+def retry(
+    ledger: Ledger, numbers: Sequence[int], *, programme: str = "", auto_enrol: bool = False
+) -> Iterator[Retried]:
+    """Try refused messages again in the order given, as they came, and tell what became of each.
+
+    What is now posted, or had been recorded meanwhile, becomes resolved; the rest stays open, with one attempt more.
+    `programme` is for messages that name none and whose way in named none.
+    """
+    for start in range(0, len(numbers), RETRY_BATCH_MESSAGES):
+        batch = numbers[start : start + RETRY_BATCH_MESSAGES]
+        found = [(number, find_rejected(ledger.database, number)) for number in batch]
+        yield from _retry_batch(ledger, found, programme, auto_enrol)
+
+
+def _retry_batch(
+    ledger: Ledger, found: list[tuple[int, Rejected | None]], programme: str, auto_enrol: bool
+) -> Iterator[Retried]:
+    tried: list[tuple[int, Submission]] = []
+    for number, rejected in found:
+        why_not = _why_not(rejected)
+        if why_not or rejected is None or rejected.body is None:
+            yield Retried(number, None, why_not)
+            continue
+        command = decode(rejected.body, programme=rejected.programme or programme)
+        tried.append((number, Submission(command, rejected.body, rejected.origin)))
+    if not tried:
+        return
+    outcomes = ledger.handle([submission for _, submission in tried], auto_enrol=auto_enrol)
+    # Only after the commit: if the process ends between the two, the next retry finds a duplicate and resolves it.
+    retried = [Retried(number, outcome) for (number, _), outcome in zip(tried, outcomes, strict=True)]
+    _resolve(ledger.database, [r.number for r in retried if r.outcome and r.outcome.status != "rejected"])
+    yield from retried
+
+
+def _why_not(rejected: Rejected | None) -> str:
+    if rejected is None:
+        return "there is no refused message of that number"
+    if rejected.body is None:
+        return "its content was erased with its member"
+    if rejected.code == "MESSAGE_TOO_LARGE":
+        return "it is too large for any way in: send it in parts"
+    return ""
+
+
+def _resolve(database: Database, numbers: list[int]) -> None:
+    with database.connection() as cursor:
+        cursor.execute(
+            "UPDATE rejected SET status = 'resolved', resolved_at = clock_timestamp()"
+            " WHERE rejected_id = ANY (%s) AND status = 'open'",
+            (numbers,),
+        )
+
+
+def _rejected(row: tuple[Any, ...]) -> Rejected:
+    found = dict(zip(Rejected.__struct_fields__, row, strict=False))
+    body = found.get("body")
+    return Rejected(**{**found, "body": None if body is None else bytes(body)})

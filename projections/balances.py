@@ -1,0 +1,248 @@
+"""Balances: what a member has at any instant from now on, from its open layers and its running totals."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from ledger.postings import ACCOUNTS
+from ledger.store.database import PgCursor
+from projections.batch import Batch
+from projections.copying import NULL, copy_rows
+from projections.movements import MOVEMENT_TOPICS, Movement, later, movements
+
+_TOTALS = (
+    "open",
+    "held",
+    "arrears",
+    "earned",
+    "spent",
+    "expired",
+    "forfeited",
+    "clawed_back",
+    "adjusted",
+    "transferred",
+    "merged",
+    "written_off",
+)
+"""Columns of `balances`, in the order of the accounts of `ledger.postings`."""
+_SIGNS = (1, 1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1)
+"""Postings of these accounts are kept so that the usual case is positive: arrears owed, points earned."""
+assert len(_TOTALS) == len(_SIGNS) == len(ACCOUNTS)
+
+_NEVER_OPENED = "-infinity"
+LayerKey = tuple[str, str, str, str]
+"""member, lot, available_at, expires_at."""
+
+
+class Balance(Struct, frozen=True, kw_only=True):
+    """Points of a member at an instant; see `ledger.figures`. A member never heard of is `unknown` at version 0."""
+
+    member: str
+    status: str
+    version: int
+    position: int
+    active: int
+    pending: int
+    held: int
+    spent: int
+    expired: int
+    arrears: int
+    balance: int
+    next_expiry_at: datetime | None
+    next_expiry_points: int
+
+
+class LayerDelta(Struct, gc=False):
+    """What a batch does to one layer, without knowing what was in it.
+
+    A layer leaves when it is spent, and if points come back later it opens anew. Whether it was spent on the way depends
+    on what it held before the batch: it was if and only if that is what `lowest`, the lowest running sum of the batch,
+    took from it. Then it was opened by what came after that low (`opened_since`), else by anything (`opened_ever`).
+    """
+
+    points: int = 0
+    lowest: int = 0
+    opened_since: str = _NEVER_OPENED
+    opened_ever: str = _NEVER_OPENED
+
+    def change(self, points: int, opened_at: str) -> None:
+        """Take points (negative), or give some that opened at an instant."""
+        self.points += points
+        if points < 0:
+            if self.points <= self.lowest:
+                self.lowest = self.points
+                self.opened_since = _NEVER_OPENED
+            return
+        self.opened_since = _latest(self.opened_since, opened_at)
+        self.opened_ever = _latest(self.opened_ever, opened_at)
+
+
+def _latest(known: str, opened_at: str) -> str:
+    return opened_at if known is _NEVER_OPENED else later(known, opened_at)
+
+
+class MemberDelta(Struct, gc=False):
+    """What a batch does to one member's row: sums to add, and its status if it changed."""
+
+    totals: list[int]
+    status: str | None = None
+
+
+class Changes(NamedTuple):
+    """What a batch does: the newest row of each member it names, deltas of totals and of layers."""
+
+    newest: dict[str, Any]
+    members: dict[str, MemberDelta]
+    layers: dict[LayerKey, LayerDelta]
+
+
+class Balances:
+    """The projection behind `read_balance`. It only ever adds to rows, so it reads none before a batch."""
+
+    name = "balances"
+    version = 1
+    tables = ("balances", "lots")
+    topics = MOVEMENT_TOPICS
+
+    def prepare(self, cur: PgCursor) -> None:
+        cur.execute(_STAGING)
+
+    def load(self, cur: PgCursor, batch: Batch, memory: dict[str, Any]) -> None:
+        """Nothing: all changes are additions."""
+
+    def apply(self, batch: Batch, memory: dict[str, Any]) -> Changes:
+        newest = {row[1]: row for row in batch.rows}
+        newest.pop("", None)
+        changes = Changes(newest, {}, {})
+        for movement in batch.view(movements):
+            _add(changes, movement)
+        return changes
+
+    def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
+        zeros = MemberDelta([0] * len(_TOTALS))
+        members = [
+            (member, row[2], row[0], delta.status or NULL, *delta.totals)
+            for member, row in changes.newest.items()
+            for delta in (changes.members.get(member, zeros),)
+        ]
+        layers = [
+            (*key, delta.points, delta.lowest, delta.opened_since, delta.opened_ever)
+            for key, delta in changes.layers.items()
+        ]
+        copy_rows(cur, "staged_balances", f"member, version, position, status, {', '.join(_TOTALS)}", members)
+        cur.execute(_MERGE_BALANCES, (journal, journal))
+        copy_rows(
+            cur,
+            "staged_lots",
+            "member, lot, available_at, expires_at, points, lowest, opened_since, opened_ever",
+            layers,
+        )
+        cur.execute(_MERGE_LOTS, (journal, journal))
+
+
+def _add(changes: Changes, movement: Movement) -> None:
+    member = movement.row[1]
+    delta = changes.members.get(member)
+    if delta is None:
+        delta = changes.members[member] = MemberDelta([0] * len(_TOTALS))
+    totals = delta.totals
+    for account, points in movement.booked:
+        totals[account] += _SIGNS[account] * points
+    if movement.status is not None:
+        delta.status = movement.status
+    layers = changes.layers
+    for lot, points, opened_at, available_at, expires_at in movement.layers:
+        key = (member, lot, available_at, expires_at)
+        layer = layers.get(key)
+        if layer is not None:
+            layer.change(points, opened_at)
+        elif points > 0:
+            layers[key] = LayerDelta(points, 0, opened_at, opened_at)
+        else:
+            layers[key] = LayerDelta(points, points)
+
+
+_TOTALS_DEFINED = ", ".join(f"{total} bigint" for total in _TOTALS)
+_STAGING = f"""
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_balances (
+    member text COLLATE "C", version bigint, position bigint, status text, {_TOTALS_DEFINED}
+) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_lots (
+    member text COLLATE "C", lot text COLLATE "C", available_at timestamptz, expires_at timestamptz,
+    points bigint, lowest bigint, opened_since timestamptz, opened_ever timestamptz
+) ON COMMIT DELETE ROWS
+"""
+
+_MERGE_BALANCES = f"""
+MERGE INTO balances USING staged_balances staged
+ON balances.journal = %s AND balances.member = staged.member
+WHEN MATCHED THEN UPDATE SET
+    version = staged.version, position = staged.position, status = coalesce(staged.status, balances.status),
+    {", ".join(f"{total} = balances.{total} + staged.{total}" for total in _TOTALS)}
+WHEN NOT MATCHED THEN INSERT (journal, member, status, version, position, {", ".join(_TOTALS)})
+    VALUES (%s, staged.member, coalesce(staged.status, 'unknown'), staged.version, staged.position,
+        {", ".join(f"staged.{total}" for total in _TOTALS)})
+"""
+
+_MERGE_LOTS = """
+MERGE INTO lots USING staged_lots staged
+ON lots.journal = %s AND lots.member = staged.member AND lots.lot = staged.lot
+    AND lots.available_at = staged.available_at AND lots.expires_at = staged.expires_at
+WHEN MATCHED AND lots.points + staged.points = 0 THEN DELETE
+WHEN MATCHED THEN UPDATE SET
+    points = lots.points + staged.points,
+    opened_at = CASE WHEN lots.points + staged.lowest = 0 THEN staged.opened_since
+        ELSE greatest(lots.opened_at, staged.opened_ever) END
+WHEN NOT MATCHED AND staged.points <> 0 THEN INSERT VALUES (%s, staged.member, staged.lot, staged.available_at,
+    staged.expires_at, staged.opened_since, staged.points)
+"""
+
+_SELECT = """
+WITH layers AS MATERIALIZED (
+    SELECT points, expires_at, available_at <= %(at)s AS available, expires_at <= %(at)s AS expired
+    FROM lots WHERE journal = %(journal)s AND member = %(member)s
+), next AS (
+    SELECT min(expires_at) AS expires_at FROM layers WHERE NOT expired AND expires_at < 'infinity'
+)
+SELECT status, version, position, held, spent, expired, arrears, figures.*
+FROM balances, (
+    SELECT coalesce(sum(points) FILTER (WHERE available AND NOT expired), 0)::bigint,
+        coalesce(sum(points) FILTER (WHERE NOT available AND NOT expired), 0)::bigint,
+        coalesce(sum(points) FILTER (WHERE expired), 0)::bigint,
+        (SELECT expires_at FROM next),
+        coalesce(sum(points) FILTER (WHERE expires_at = (SELECT expires_at FROM next)), 0)::bigint
+    FROM layers
+) figures
+WHERE journal = %(journal)s AND member = %(member)s
+"""
+
+
+def read_balance(cur: PgCursor, journal: int, member: str, at: datetime) -> Balance:
+    """The balance of a member at an instant, by all that the projection has folded in: one round trip.
+
+    An instant before the newest event gives the layers of today as they stood to time then, as `ledger.figures` does; what
+    was known or had happened by then is `projections.as_of`.
+    """
+    cur.execute(_SELECT, {"journal": journal, "member": member, "at": at})
+    row = cur.fetchone()
+    if row is None:
+        row = ("unknown", *[0] * 9, None, 0)
+    status, version, position, held, spent, expired, arrears, active, pending, overdue, next_at, next_points = row
+    return Balance(
+        member=member,
+        status=status,
+        version=version,
+        position=position,
+        active=active,
+        pending=pending,
+        held=held,
+        spent=spent,
+        expired=expired + overdue,
+        arrears=arrears,
+        balance=active + pending + held,
+        next_expiry_at=next_at,
+        next_expiry_points=next_points,
+    )
