@@ -26,7 +26,8 @@ _COLUMNS: Final = (
 
 class Rejected(Struct, frozen=True, kw_only=True):
     """A refused message. Texts are "" where they could not be read; `body` is None where the member was erased, and
-    where the body was not asked for."""
+    where the body was not asked for.
+    """
 
     number: int
     status: Literal["open", "resolved"]
@@ -60,7 +61,7 @@ def list_rejected(
 ) -> list[Rejected]:
     """Refused messages without their bodies, newest first.
 
-    Arguments: `programme`, `status` ("open", "resolved") and `code` narrow the list, "" does not; `limit`, 1 to LIST_MAX.
+    `programme`, `status` ("open", "resolved") and `code` narrow the list, "" does not; `limit` is 1 to LIST_MAX.
     """
     with database.connection() as cursor:
         cursor.execute(

@@ -34,6 +34,10 @@ from ledger.terms_document import (
 DOCUMENT_BYTES_MAX = 1_048_576
 PROBLEMS_MAX = 100
 VALUE_LENGTH_MAX = 120
+DEPTH_MAX = 32
+"""No value that a document can have lies deeper; what does is refused as a field that is not known."""
+YEARS = range(1970, 9_000)
+"""Years in which an instant of a document may lie: those that business times may, and far from the calendar's end."""
 
 Json: TypeAlias = Any
 Problems: TypeAlias = Iterator["Problem"]
@@ -66,7 +70,11 @@ def parse_terms(document: bytes | dict[str, Any]) -> TermsDocument | list[Proble
         terms = msgspec.convert(decoded, TermsDocument)
     except msgspec.ValidationError as error:
         return [_structural(str(error), decoded)]
-    return list(_semantic(terms))[:PROBLEMS_MAX] or terms
+    try:
+        msgspec.json.encode(terms)
+    except UnicodeEncodeError as error:
+        return [Problem("$", "must be text that UTF-8 can hold, without lone surrogates", ascii(error.object))]
+    return list(_instants(terms) or _semantic(terms))[:PROBLEMS_MAX] or terms
 
 
 # --- the text -----------------------------------------------------------------------------------------------------
@@ -115,17 +123,19 @@ def _no_constant(text: str) -> Json:
     raise _Unreadable(f"must be JSON, which has no {text}")
 
 
-def _inexact(path: str, value: Json) -> Problems:
+def _inexact(path: str, value: Json, depth: int = 0) -> Problems:
     """Every float of the document: nothing in it may be one."""
     match value:
+        case _ if depth > DEPTH_MAX:
+            return
         case float():
             yield Problem(path, _instead_of_float(path), value.text if isinstance(value, _Float) else repr(value))
         case dict():
             for name, inner in value.items():
-                yield from _inexact(f"{path}.{name}", inner)
+                yield from _inexact(f"{path}.{name}", inner, depth + 1)
         case list() | tuple():
             for index, inner in enumerate(value):
-                yield from _inexact(f"{path}[{index}]", inner)
+                yield from _inexact(f"{path}[{index}]", inner, depth + 1)
 
 
 def _instead_of_float(path: str) -> str:
@@ -263,6 +273,17 @@ def _semantic(terms: TermsDocument) -> Problems:
     yield from _caps(terms.earning)
     yield from _expiry(terms.earning)
     yield from _redemption(terms.redemption)
+
+
+def _instants(terms: TermsDocument) -> list[Problem]:
+    """Told before anything else, because nothing can be compared with an instant at the end of the calendar."""
+    instants = {"$.effective_from": terms.effective_from}
+    for index, multiplier in enumerate(terms.earning.multipliers):
+        for name, instant in (("from", multiplier.when.from_), ("until", multiplier.when.until)):
+            if instant is not None:
+                instants[f"$.earning.multipliers[{index}].when.{name}"] = instant
+    rule = f"must be in the years {YEARS[0]} to {YEARS[-1]}"
+    return [Problem(path, rule, _shown(at.isoformat())) for path, at in instants.items() if at.year not in YEARS]
 
 
 def _time_zone(name: str) -> Problems:

@@ -264,7 +264,7 @@ class ReturnTerms(_Part, frozen=True, kw_only=True):
 class TermsDocument(_Part, frozen=True, kw_only=True):
     """The terms of a loyalty programme from an instant on, until a later version takes over."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=128, description="What people call these terms.")]
+    name: Annotated[Label, Meta(min_length=1, description="What people call these terms.")]
     effective_from: Instant
     currency: Annotated[
         str,

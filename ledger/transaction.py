@@ -1,7 +1,7 @@
 """One transaction of the ledger: from locking its journals to the commit. `ledger.engine` has the order and why.
 
-A transaction may be run again when the database dropped it. What an earlier try committed although its answer was lost
-is recognised by key and position, and counts as posted, not as a duplicate.
+A transaction may be run again when the database dropped it. Where an earlier try was committed although its answer was
+lost, which its keys at their positions tell, its outcomes stand: it is not decided again on what came after it.
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ ToTwo: TypeAlias = TransferPoints | MergeMembers | UndoMerge
 _TO_TWO = frozenset({TransferPoints, MergeMembers, UndoMerge})
 
 
+class Sent(Struct, frozen=True, kw_only=True):
+    """What a try was about to commit: the outcomes, and the position of the first event of each key."""
+
+    outcomes: dict[int, Outcome]
+    given: dict[bytes, int]
+
+
 class Work(Struct, kw_only=True):
     """The submissions of one transaction, in order, and the journals that it locks, ascending; none where there is no
     programme (yet) to lock.
@@ -86,7 +93,7 @@ class Transaction:
         self._submissions = submissions
         self._clock_tolerance = clock_tolerance
         self._new_keys: dict[str, bytes] = {}
-        self._given: dict[bytes, int] = {}  # key → position that an earlier try gave it
+        self._sent: Sent | None = None
 
     def run(self, cur: PgCursor, caches: dict[int, MemberCache]) -> None:
         """Run it to the commit; `caches` are those of its journals, locked by the caller. Afterwards `outcomes` has the
@@ -96,13 +103,17 @@ class Transaction:
         self._heads: dict[int, Head] = {}
         self._touched: dict[int, dict[str, Member]] = {journal: {} for journal in self._work.journals}
         self._records: dict[int, list[Record]] = {journal: [] for journal in self._work.journals}
+        self._given: dict[bytes, int] = {}
         self.outcomes = {}
         try:
             self._open(caches)
             self._load(caches)
-            for number in self._work.numbers:
-                self.outcomes[number] = self._outcome(number)
-            self._keep_refused()
+            if self._sent is not None and self._is_recorded(self._sent):
+                self.outcomes = self._sent.outcomes
+            else:
+                for number in self._work.numbers:
+                    self.outcomes[number] = self._outcome(number)
+                self._keep_refused()
             self._commit()
         except BaseException:
             for journal, cache in caches.items():
@@ -151,18 +162,25 @@ class Transaction:
         if not self._heads:
             return
         names: dict[int, dict[str, None]] = {journal: {} for journal in self._heads}
+        keys: dict[int, list[bytes]] = {journal: [] for journal in self._heads}
         only = min(self._heads) if len(self._heads) == 1 else None
         for number in self._work.numbers:
             command = self._submissions[number].command
             if isinstance(command, Malformed):
                 continue
-            self._keys[number] = command_key(command.source, command.id)
+            key = self._keys[number] = command_key(command.source, command.id)
+            home = only or self._home(command)
+            keys[home].append(key)
             if isinstance(command, MemberCommand):
-                names[only or self._journal_of(command.member)][command.member] = None
-        keys = list(self._keys.values())
+                names[home][command.member] = None
         for journal in self._heads:
-            self._recorded |= find_commands(self._cur, journal, keys)
+            self._recorded |= find_commands(self._cur, journal, keys[journal])
             self._load_members(journal, names[journal])
+
+    def _is_recorded(self, sent: Sent) -> bool:
+        """Whether an earlier try was committed: all of it was or nothing, and no other writer gives its keys its positions."""
+        recorded = self._recorded
+        return bool(sent.given) and all(key in recorded and recorded[key][1] == at for key, at in sent.given.items())
 
     def _journal_of(self, member: str) -> int:
         assert self.info is not None
@@ -216,8 +234,7 @@ class Transaction:
         if digest != recorded_digest:
             rule = f"were recorded before with other input, at position {first}: use a new id"
             return _refused(Rejection("IDEMPOTENCY_CONFLICT", "id", f"source and id {rule}", command.id))
-        ours = self._given.get(key) == first
-        return Outcome("posted" if ours else "duplicate", self._home(command), first, first + events - 1)
+        return Outcome("duplicate", self._home(command), first, first + events - 1)
 
     def _home(self, command: AnyCommand) -> int:
         """The journal that has the command's key."""
@@ -284,6 +301,8 @@ class Transaction:
 
     def _handle_programme(self, command: CreateProgramme | PublishTerms, key: bytes, digest: bytes) -> Outcome:
         """A command to the programme's own stream: its creation, then its terms, one event each."""
+        if self.info is not None:  # the version seen while waiting for the lock may be that of before it
+            self.info = read_programme(self._cur, command.programme)
         stream_version = 0 if self.info is None else 1 + self.info.terms_versions
         state = ProgrammeState() if self.info is None else state_of(self.info, stream_version)
         decision = decide_programme(state, command)
@@ -319,7 +338,7 @@ class Transaction:
         self, member: Member, command: ChangeProfile | EraseMember, events: tuple[MemberEvent, ...]
     ) -> tuple[MemberEvent, ...]:
         if isinstance(command, EraseMember):
-            self._destroy_keys([command.member, *member.absorbed])
+            self._destroy_keys([command.member, *self._absorbed_by(member)])
             return events
         key = self._member_key(command.member)
         self._cur.execute(
@@ -328,6 +347,22 @@ class Transaction:
         )
         sealed = seal(key, command.programme, command.member, command.personal) if command.personal else b""
         return tuple(replace(event, sealed=sealed) for event in events if isinstance(event, MemberProfileChanged))
+
+    def _absorbed_by(self, member: Member) -> list[str]:
+        """The members merged into this one, and those merged into them before. Their journals need no lock: a merge can
+        only be undone while its survivor is open, and the journal of the last survivor is locked.
+        """
+        names: list[str] = []
+        waiting = list(member.absorbed)
+        while waiting:
+            name = waiting.pop()
+            names.append(name)
+            waiting += self._read(name).absorbed
+        return names
+
+    def _read(self, name: str) -> Member:
+        """A member of any journal, as it is committed."""
+        return load_members(self._cur, self._journal_of(name), [name])[0][name]
 
     def _destroy_keys(self, members: list[str]) -> None:
         """Destroy the keys of members, and what refused messages of theirs may say."""
@@ -348,12 +383,24 @@ class Transaction:
         for number, outcome in self.outcomes.items():
             submission = self._submissions[number]
             if outcome.rejection is not None and submission.body is not None:
-                row = _rejected_row(submission, outcome.rejection)
+                row = _rejected_row(submission, outcome.rejection, with_body=not self._is_of_erased(submission.command))
                 rows[row[0], row[1]] = row
         if rows:
             execute_values(self._cur, _INSERT_REJECTED, list(rows.values()), page_size=500)
 
+    def _is_of_erased(self, command: AnyCommand | Malformed) -> bool:
+        """Whether a message has personal data of a member that was erased, itself or with whom it was merged into: such
+        a message may be delivered once more, and keeping it would bring back what was erased.
+        """
+        if type(command) is not ChangeProfile or not self._heads:
+            return False
+        member = self._member(command.member)
+        while member.status == "merged":
+            member = self._read(member.merged_into)
+        return member.status == "erased"
+
     def _commit(self) -> None:
+        self._sent = Sent(outcomes=self.outcomes, given=self._given) if self._given else self._sent
         changed = [head for journal, head in sorted(self._heads.items()) if self._records[journal]]
         for head in changed:
             append(self._cur, head, self._records[head.journal])
@@ -410,7 +457,7 @@ _INSERT_REJECTED = """
 VALUE_CHARACTERS_MAX = 200
 
 
-def _rejected_row(submission: Submission, rejection: Rejection) -> tuple[str, str, object]:
+def _rejected_row(submission: Submission, rejection: Rejection, *, with_body: bool) -> tuple[str, str, object]:
     command, body = submission.command, submission.body
     assert body is not None
     type_ = command.type if isinstance(command, Malformed) else str(command.__struct_config__.tag)
@@ -427,7 +474,7 @@ def _rejected_row(submission: Submission, rejection: Rejection) -> tuple[str, st
         command.id,
         member,
         submission.origin,
-        body,
+        body if with_body else None,
     )
     return cast(tuple[str, str, object], tuple(_storable(part) for part in row))
 

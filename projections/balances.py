@@ -167,6 +167,7 @@ def _add(changes: Changes, movement: Movement) -> None:
 
 _TOTALS_DEFINED = ", ".join(f"{total} bigint" for total in _TOTALS)
 _STAGING = f"""
+SET LOCAL client_min_messages = warning;  -- IF NOT EXISTS would tell in every batch but the first
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_balances (
     member text COLLATE "C", version bigint, position bigint, status text, {_TOTALS_DEFINED}
 ) ON COMMIT DELETE ROWS;

@@ -32,8 +32,9 @@ class Screen:
         if not self.console.is_terminal:
             yield self._in_steps(name, total)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as bar:
+        texts = TextColumn("{task.description}"), TextColumn("{task.fields[rate]}")
+        columns = (texts[0], BarColumn(), MofNCompleteColumn(), texts[1], TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
             task, started = bar.add_task(name, total=total, rate=""), time.monotonic()
             yield lambda done: bar.update(
                 task, completed=done, rate=f"{done / max(time.monotonic() - started, 1e-9):,.0f}/s"

