@@ -7,8 +7,10 @@ is wrong, where, and by what rule, and which identity the message has as far as 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cache
 from itertools import islice
 from typing import Any, Final, get_args, get_type_hints
 
@@ -61,6 +63,10 @@ def decode(body: bytes, *, programme: str = "") -> AnyCommand | Malformed:
         command = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return _upcast_or_explain(body, programme, error)
+    if (b"\\" in body or b"\x7f" in body) and _CONTROL_CHARACTER.search(body):
+        rejection = _text_rejection(command)
+        if rejection is not None:
+            return _malformed(rejection, body, programme)
     return _completed(command, body, programme)
 
 
@@ -111,7 +117,10 @@ def _upcast_or_explain(body: bytes, programme: str, error: Exception) -> AnyComm
             words = f"must be a message of the version that it names: {type(why).__name__} {why}"
             return _malformed(Rejection("INVALID_FIELD", "message", words, _shown(body)), body, programme)
         try:
-            return _completed(_decoder.decode(new_body), body, programme)
+            command = _decoder.decode(new_body)
+            if rejection := _text_rejection(command):
+                return _malformed(rejection, new_body, programme)
+            return _completed(command, body, programme)
         except (msgspec.MsgspecError, RecursionError) as new_error:
             return _malformed(_explained_at_any_depth(new_body, new_error), body, programme)
     return _malformed(_explained_at_any_depth(body, error), body, programme)
@@ -173,10 +182,11 @@ def _explained(body: bytes, error: Exception) -> Rejection:
         found = body[not_utf8.start : not_utf8.start + 8].hex(" ")
         rule = f"must be UTF-8; byte {not_utf8.start} is where it is not"
         return Rejection("NOT_UTF8", "message", rule, f"bytes {found}")
+    syntax = _syntax_words(body)
+    if syntax:
+        return Rejection("NOT_JSON", "message", f"must be a JSON object: {syntax}", _shown(body))
     if isinstance(error, RecursionError):
         raise error
-    if not isinstance(error, msgspec.ValidationError):
-        return Rejection("NOT_JSON", "message", f"must be a JSON object: {_syntax_words(body, error)}", _shown(body))
     raw_type = _type_field(body)
     if raw_type is None:
         return Rejection("NOT_JSON", "message", "must be a JSON object", _shown(body))
@@ -190,12 +200,19 @@ def _explained(body: bytes, error: Exception) -> Rejection:
     return _field_rejection(body, COMMAND_TYPES[name], str(error))
 
 
-def _syntax_words(body: bytes, error: Exception) -> str:
+def _syntax_words(body: bytes) -> str:
+    """What keeps a text from being JSON, "" if it is. The typed decoder may have stopped before it came to that."""
     if not body.strip():
         return "it is empty"
     if body.startswith(b"\xef\xbb\xbf"):
         return "it starts with a byte order mark"
-    return str(error).removeprefix("JSON is malformed: ").removeprefix("Input data was ")
+    try:
+        msgspec.json.decode(body)
+    except msgspec.ValidationError:  # a number out of range: a matter of its field
+        return ""
+    except msgspec.DecodeError as error:
+        return str(error).removeprefix("JSON is malformed: ").removeprefix("Input data was ")
+    return ""
 
 
 def _type_field(body: bytes) -> bytes | None:
@@ -212,6 +229,46 @@ def _unknown_type_words(name: str) -> str:
     if known:
         return f"is a version that the ledger does not take; it takes {', '.join(known)}"
     return f"is not a type that the ledger takes; it takes {', '.join((*COMMAND_TYPES, *upcasters.INBOUND))}"
+
+
+# --- text with control characters ---------------------------------------------------------------------------------
+
+
+# As JSON may have one: DEL itself, or an escape. It passes by the other escapes, which some senders write by habit.
+_CONTROL_CHARACTER = re.compile(rb"\x7f|\\(?:[bfnrt]|u00(?:[01]|7[fF]))")
+_type_info = cache(msgspec.inspect.type_info)
+
+
+def _text_rejection(command: AnyCommand) -> Rejection | None:
+    """The first text of a command that breaks the pattern of its type; see `ledger.values`."""
+    for steps, text, pattern in _patterned(_type_info(type(command)), msgspec.to_builtins(command), []):
+        if re.search(pattern, text) is None:
+            shown = _shown(msgspec.json.encode(text))
+            return Rejection("INVALID_FIELD", _path(steps), _PATTERNS.get(pattern, f"must match {pattern}"), shown)
+    return None
+
+
+def _patterned(kind: msgspec.inspect.Type, value: Any, steps: list[Any]) -> Iterator[tuple[list[Any], str, str]]:
+    """Each text of a value whose type has a pattern in its schema: where it is, the text, the pattern."""
+    match kind:
+        case msgspec.inspect.Metadata(type=of, extra_json_schema=schema):
+            if isinstance(value, str) and "pattern" in (schema or {}):
+                yield steps, value, str((schema or {})["pattern"])
+            yield from _patterned(of, value, steps)
+        case msgspec.inspect.UnionType(types=kinds):
+            for of in kinds:
+                yield from _patterned(of, value, steps)
+        case msgspec.inspect.StructType(fields=fields) if isinstance(value, dict):
+            for field in fields:
+                if field.encode_name in value:
+                    yield from _patterned(field.type, value[field.encode_name], [*steps, field.encode_name])
+        case msgspec.inspect.ListType(item_type=of) if isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from _patterned(of, item, [*steps, index])
+        case msgspec.inspect.DictType(key_type=of_key, value_type=of) if isinstance(value, dict):
+            for name, item in value.items():
+                yield from _patterned(of_key, name, [*steps, name])
+                yield from _patterned(of, item, [*steps, name])
 
 
 # --- a field of a known command -----------------------------------------------------------------------------------
@@ -297,7 +354,7 @@ def _shown(raw: bytes) -> str:
 
 def _type_at(command: type[Command], steps: list[Any]) -> Any:
     """The type that the contract has at a path (of `msgspec.inspect`), null put aside; None where it has none."""
-    found: Any = msgspec.inspect.type_info(command)
+    found: Any = _type_info(command)
     for step in steps:
         found = _without_null(found)
         match found:

@@ -18,10 +18,12 @@ from ledger.values import (
     LINES_MAX,
     Amount,
     Currency,
+    CurrencyCode,
     Identifier,
     Instant,
     Label,
     MemberId,
+    NewProgrammeId,
     Points,
     ProgrammeId,
     Quantity,
@@ -297,8 +299,9 @@ class RecordWalletShare(MemberCommand, frozen=True, kw_only=True, tag="wallet-sh
 class CreateProgramme(Command, frozen=True, kw_only=True, tag="programme.v1"):
     """Create a programme. `journals` is fixed for ever; `time_zone` is an IANA name."""
 
+    programme: NewProgrammeId = ""
     name: Label = ""
-    currency: Currency
+    currency: CurrencyCode
     time_zone: Label = "UTC"
     journals: Annotated[int, Meta(ge=1, le=1024)] = 1
 

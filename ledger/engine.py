@@ -78,6 +78,15 @@ class Ledger:
         some journals of the batch may then be committed; handling the batch again completes it and doubles nothing.
         """
         outcomes: list[Outcome | None] = [None] * len(submissions)
+        self.handle_into(outcomes, submissions, auto_enrol=auto_enrol)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def handle_into(
+        self, outcomes: list[Outcome | None], submissions: Sequence[Submission], *, auto_enrol: bool = False
+    ) -> None:
+        """As `handle`, entering each outcome at its number when it is committed: where this raises, what was entered
+        stands, and the rest, which is None, was not reached or failed.
+        """
         for works in self._planned(submissions, auto_enrol):
             if len(works) == 1:
                 self._run(works[0], submissions, outcomes)
@@ -86,7 +95,6 @@ class Ledger:
             errors = [error for error in (future.exception() for future in futures) if error is not None]
             if errors:
                 raise errors[0]
-        return [outcome for outcome in outcomes if outcome is not None]
 
     # --- planning ----------------------------------------------------------------------------------------------
 
@@ -146,7 +154,7 @@ class Ledger:
         """Run a transaction, again if the database dropped it, and enter its outcomes."""
         transaction = Transaction(work, submissions, self._clock_tolerance)
         for attempt in Retrying(
-            retry=retry_if_exception(_is_passing),
+            retry=retry_if_exception(is_passing),
             stop=stop_after_attempt(ATTEMPTS_MAX),
             wait=wait_random_exponential(multiplier=0.05, max=2),
             reraise=True,
@@ -175,8 +183,10 @@ def _is_of_one_journal(command: AnyCommand | Malformed, info: ProgrammeInfo) -> 
     return len(info.journals) == 1 or not isinstance(command, TransferPoints | MergeMembers | UndoMerge)
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether trying again may help: the connection broke, or the database says so."""
+def is_passing(error: BaseException) -> bool:
+    """Whether trying again may help, because it is the database that failed and not a command: the connection broke, or
+    the database says so.
+    """
     if sqlstate(error) in _RETRIED_SQLSTATES:
         return True
     return isinstance(error, OperationalError) and sqlstate(error) is None

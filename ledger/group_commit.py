@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from types import TracebackType
 
-from ledger.engine import Ledger
+from ledger.engine import Ledger, is_passing
 from ledger.submissions import Outcome, Submission
 
 BATCH_COUNT_MAX = 2_000
@@ -98,20 +98,30 @@ class GroupCommit:
         return batch, False
 
     def _handle(self, batch: Sequence[_Waiting]) -> None:
+        outcomes: list[Outcome | None] = [None] * len(batch)
+        failure: BaseException | None = None
         try:
-            outcomes = self._ledger.handle([waiting.submission for waiting in batch])
+            self._ledger.handle_into(outcomes, [waiting.submission for waiting in batch])
         except BaseException as error:
-            self._handle_failed(batch, error)
-            return
+            failure = error
+        failed = []
         for waiting, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                failed.append(waiting)
+                continue
             waiting.outcome = outcome
             waiting.done.release()
+        if failure is not None:
+            self._handle_failed(failed, failure, alone=len(batch) == 1)
 
-    def _handle_failed(self, batch: Sequence[_Waiting], error: BaseException) -> None:
-        """One command may have failed them all: handle each by itself, so that only the culprit's thread hears of it."""
-        if len(batch) == 1:
-            batch[0].error = error
-            batch[0].done.release()
+    def _handle_failed(self, failed: Sequence[_Waiting], error: BaseException, *, alone: bool) -> None:
+        """Tell every thread whose command failed, where the database did or the command was alone. Otherwise one command
+        may have failed them all: handle each by itself, so that only the culprit's thread hears of it.
+        """
+        if alone or is_passing(error):
+            for waiting in failed:
+                waiting.error = error
+                waiting.done.release()
             return
-        for waiting in batch:
+        for waiting in failed:
             self._handle([waiting])

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from ledger.periods import PERIOD_PATTERN
-from ledger.values import Identifier, Label
+from ledger.values import CheckedIdentifier, CheckedLabel
 
 RATE_TERM_MAX = 1_000_000_000
 CAP_MAX = 10**15
@@ -48,7 +48,7 @@ Instant = Annotated[
         extra={"rule": "must be an RFC 3339 instant with an offset, such as 2026-01-01T00:00:00+08:00"},
     ),
 ]
-Names = Annotated[list[Label], Meta(min_length=1, max_length=NAMES_MAX)]
+Names = Annotated[list[CheckedLabel], Meta(min_length=1, max_length=NAMES_MAX)]
 Cap = Annotated[int, Meta(ge=1, le=CAP_MAX)]
 _Term = Annotated[int, Meta(ge=1, le=RATE_TERM_MAX)]
 
@@ -95,7 +95,7 @@ class EarningBase(_Part, frozen=True, kw_only=True):
         Names | None, Meta(description="Only lines of these categories earn; left out means all.")
     ] = None
     exclude_categories: Annotated[
-        list[Label], Meta(max_length=NAMES_MAX, description="Lines of these categories never earn.")
+        list[CheckedLabel], Meta(max_length=NAMES_MAX, description="Lines of these categories never earn.")
     ] = []
     tax: Annotated[Literal["exclude", "include"], Meta(description="Whether the tax in a line's amount earns.")] = (
         "exclude"
@@ -131,7 +131,7 @@ class When(_Part, frozen=True, kw_only=True, rename={"from_": "from"}):
         bool | None, Meta(description="true: the member's first purchase only; false: all but the first.")
     ] = None
     attributes: Annotated[
-        dict[Identifier, Label] | None, Meta(description="Each of these attributes of the member has this value.")
+        dict[CheckedIdentifier, CheckedLabel] | None, Meta(description="Each of these attributes of the member has this value.")
     ] = None
     from_: Annotated[Instant | None, Meta(description="Not before this instant.")] = None
     until: Annotated[Instant | None, Meta(description="Before this instant.")] = None
@@ -140,7 +140,7 @@ class When(_Part, frozen=True, kw_only=True, rename={"from_": "from"}):
 class Multiplier(_Part, frozen=True, kw_only=True):
     """A named rule that multiplies the rate of the lines it applies to."""
 
-    rule: Annotated[Identifier, Meta(description="The rule's name; it is recorded with every accrual it shaped.")]
+    rule: Annotated[CheckedIdentifier, Meta(description="The rule's name; it is recorded with every accrual it shaped.")]
     multiplier: Annotated[
         DecimalText | MultiplierFraction,
         Meta(
@@ -264,7 +264,7 @@ class ReturnTerms(_Part, frozen=True, kw_only=True):
 class TermsDocument(_Part, frozen=True, kw_only=True):
     """The terms of a loyalty programme from an instant on, until a later version takes over."""
 
-    name: Annotated[Label, Meta(min_length=1, description="What people call these terms.")]
+    name: Annotated[CheckedLabel, Meta(min_length=1, description="What people call these terms.")]
     effective_from: Instant
     currency: Annotated[
         str,

@@ -1,7 +1,7 @@
 """Balances and statements of the past, from the log itself: what had happened by `as_of`, as far as was known by then.
 
-`as_of` is business time (`occurred_at`), `as_known_at` the ledger's own (`recorded_at`). Late messages make them differ: an
-event that occurred before `as_of` but was recorded after `as_known_at` was not known. Both limits are inclusive.
+`as_of` is business time (`occurred_at`), `as_known_at` the ledger's own (`recorded_at`). Late messages make them
+differ: an event that occurred before `as_of` but was recorded after `as_known_at` was not known. Both are inclusive.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def statement_as_of(
 def known_events(
     cur: PgCursor, journal: int, member: str, as_of: datetime, as_known_at: datetime
 ) -> Iterator[KnownEvent]:
-    """The events of a member that had occurred by `as_of` and were recorded by `as_known_at`, in the order of recording."""
+    """A member's events that had occurred by `as_of` and were recorded by `as_known_at`, in the order of recording."""
     for row in read_streams(cur, journal, [(MEMBER_STREAM + member, 0)]):
         _, _, _, topic, state, recorded_at = row
         if recorded_at <= as_known_at:

@@ -58,9 +58,9 @@ class Balance(Struct, frozen=True, kw_only=True):
 class LayerDelta(Struct, gc=False):
     """What a batch does to one layer, without knowing what was in it.
 
-    A layer leaves when it is spent, and if points come back later it opens anew. Whether it was spent on the way depends
-    on what it held before the batch: it was if and only if that is what `lowest`, the lowest running sum of the batch,
-    took from it. Then it was opened by what came after that low (`opened_since`), else by anything (`opened_ever`).
+    A layer leaves when it is spent, and opens anew if points come back later. Whether it was spent on the way depends
+    on what it held before the batch: it was if that is just what `lowest`, the lowest running sum of the batch, took
+    from it. Then it was opened by what came after that low (`opened_since`), else by anything (`opened_ever`).
     """
 
     points: int = 0
@@ -224,8 +224,8 @@ WHERE journal = %(journal)s AND member = %(member)s
 def read_balance(cur: PgCursor, journal: int, member: str, at: datetime) -> Balance:
     """The balance of a member at an instant, by all that the projection has folded in: one round trip.
 
-    An instant before the newest event gives the layers of today as they stood to time then, as `ledger.figures` does; what
-    was known or had happened by then is `projections.as_of`.
+    An instant in the past gives the layers of today as pending, available or expired then, as `ledger.figures` does;
+    what had happened or was known by then is in `projections.as_of`.
     """
     cur.execute(_SELECT, {"journal": journal, "member": member, "at": at})
     row = cur.fetchone()

@@ -17,8 +17,11 @@ class HistoryGap(RuntimeError):
 
 
 class Row(NamedTuple):
-    """One event. `member` is empty for an event of no member's stream. `state` (JSON text) and `recorded_at` (text, UTC)
-    are None for topics that no projection of the batch asked for. Read from the database it is a plain tuple."""
+    """One event; read from the database it is a plain tuple.
+
+    `member` is empty for an event of no member's stream. `state` (JSON text) and `recorded_at` (text, UTC) are None for
+    topics that no projection of the batch asked for.
+    """
 
     position: int
     member: str

@@ -1,4 +1,4 @@
-"""Checkpoints: the last position of a journal that a projection has folded in; moved in the transaction that writes rows."""
+"""Checkpoints: the last position of a journal that a projection has folded in, moved as its rows are written."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ LayerChange: TypeAlias = tuple[str, int, str, str, str]
 class Movement(Struct, gc=False):
     """What one event does. `booked` are its postings as (account, points), `layers` what it does to layers.
 
-    `lots` is the provenance as the event has it (JSON), `parts` the earning rules of an accrual (JSON). `reference` is the
-    purchase, redemption, hold or other member that it is about. `status` is the member's new one, None if unchanged.
+    `lots` is the provenance as the event has it (JSON), `parts` the earning rules of an accrual (JSON). `reference` is
+    the purchase, redemption, hold or other member that it is about. `status` is the member's new one or None.
     """
 
     row: Row
@@ -196,7 +196,9 @@ def _accrued(row: Row, event: _Accrued) -> Movement:
         layers = ((lot, opened, utc(event.occurred_at), available_at, expires_at),)
         expiry = "" if expires_at is NEVER else f',"expires_at":"{expires_at}"'
         lots = f'[{{"lot":{_quoted(lot).decode()},"points":{opened},"available_at":"{available_at}"{expiry}}}]'
-    booked = ((ISSUED, -points), (ARREARS, repaid), (OPEN, opened)) if repaid else ((ISSUED, -points), (OPEN, points))
+    booked: tuple[tuple[int, int], ...] = ((ISSUED, -points), (OPEN, points))
+    if repaid:
+        booked = ((ISSUED, -points), (ARREARS, repaid), *(((OPEN, opened),) if opened else ()))
     return Movement(
         row,
         event.occurred_at,
@@ -236,11 +238,14 @@ def _reversed(row: Row, event: _Reversed) -> Movement:
     restored, at = _text(event.restored), utc(event.occurred_at)
     forfeited = sum(allocation.points for allocation in event.forfeited)
     booked = ((REDEEMED, -event.points), (OPEN, event.points - forfeited), (EXPIRED, forfeited))
+    layers = [
+        (part.lot, part.points, at, utc(part.available_at), _expiry(part.expires_at)) for part in _allocations(restored)
+    ]
     return _movement(
         row,
         event,
         booked,
-        [(part.lot, part.points, at, utc(part.available_at), _expiry(part.expires_at)) for part in _allocations(restored)],
+        layers,
         restored,
         terms=event.terms,
         reference=event.redemption,

@@ -12,8 +12,8 @@ class Projection(Protocol):
     """A read model. Everything that a row says follows from the events of its journal, in order, and nothing else.
 
     The runner calls `load`, `apply` and `write` for each batch inside the transaction that moves the checkpoint.
-    `memory` is a dict of the projection's own for one journal. The runner keeps it from batch to batch, and hands over an
-    empty one whenever it cannot be sure that it is what the last committed batch left; the projection bounds its size.
+    `memory` is a dict of the projection's own for one journal. The runner keeps it from batch to batch, and hands over
+    an empty one when it cannot be sure that it is what the last committed batch left; the projection bounds its size.
     """
 
     name: str
@@ -34,4 +34,4 @@ class Projection(Protocol):
         """Fold the batch: the changes it makes. Pure but for `memory`, which it moves on."""
 
     def write(self, cur: PgCursor, journal: int, changes: Any) -> None:
-        """Write the changes, with a fixed number of statements. Table names are not qualified: a rebuild redirects them."""
+        """Write the changes in a fixed number of statements, with unqualified table names: a rebuild redirects them."""

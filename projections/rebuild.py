@@ -66,10 +66,11 @@ def rebuild(
 ) -> RebuildReport:
     """Rebuild the tables of projections from the log and swap them in. Readers see the old rows, then the new ones.
 
-    `dsn` logs in as the owner of the tables; `threads` journals are folded at a time. Rights granted on the live tables are
-    granted on the new ones. A transaction that reads at REPEATABLE READ across the swap may find the new tables empty.
+    `dsn` logs in as the owner of the tables; `threads` journals are folded at a time. Rights granted on the live tables
+    are granted on the new ones. A transaction that reads at REPEATABLE READ across the swap may find them empty.
 
-    Raises RebuildRefused, and eventsourcing.persistence errors when the database fails: the live tables are then as before.
+    Raises RebuildRefused, and eventsourcing.persistence errors when the database fails: the live tables are then as
+    before.
     """
     started = time.monotonic()
     try:
@@ -78,8 +79,8 @@ def rebuild(
             _make_shadow(cur, projections)
             shadows: dict[int, Shadow] = {}
             _fill(dsn, cur, projections, shadows, threads, batch_events_max)
-            _index_shadow(cur, projections)
-            _fill(dsn, cur, projections, shadows, threads, batch_events_max)
+            _analyze_shadow(cur, projections)
+            _fill(dsn, cur, projections, shadows, threads, batch_events_max)  # what came meanwhile
             filled = time.monotonic()
             positions = _swap(cur, projections, shadows, batch_events_max)
             cur.execute(f"DROP SCHEMA {SHADOW_SCHEMA} CASCADE")
@@ -111,7 +112,7 @@ def _take_turn(cur: PgCursor) -> None:
 
 
 def _make_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
-    """Tables without rows, checks and defaults like the live ones; for now without the indexes of those only added to."""
+    """Empty tables like the live ones, with their checks and indexes."""
     cur.execute(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {SHADOW_SCHEMA} CASCADE")
     cur.execute(f"CREATE SCHEMA {SHADOW_SCHEMA}")
     for table in _tables(projections):
@@ -120,7 +121,7 @@ def _make_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
         )
 
 
-def _index_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
+def _analyze_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
     for table in _tables(projections):
         cur.execute(sql.SQL("ANALYZE {}").format(_shadow(table)))
 
@@ -243,7 +244,7 @@ def _set_checkpoints(cur: PgCursor, projection: Projection, shadows: dict[int, S
 
 
 def table_digests(cur: PgCursor, projections: Sequence[Projection]) -> dict[str, tuple[int, str]]:
-    """Rows and a digest of all rows of each table, independent of their order in storage: equal if the rows are equal."""
+    """Number and digest of the rows of each table, whatever their order in storage: equal if the rows are equal."""
     digests = {}
     for table in _tables(projections):
         cur.execute(

@@ -30,11 +30,12 @@ _COLUMNS = (
 
 
 class StatementEntry(Struct, frozen=True, kw_only=True):
-    """One movement. `points` changes the balance (open and held together), `held` what of it is held, `owed` the arrears;
-    `balance` and `arrears` are those after it, in the order of recording.
+    """One movement.
 
-    `reference` is the purchase, redemption, hold or other member that the topic is about. `lots` are the layers that gave
-    or got the points; `parts` and `rules` say by which rules of terms version `terms` an accrual was earned.
+    `points` changes the balance (open and held together), `held` what of it is held, `owed` the arrears; `balance` and
+    `arrears` are those after it, in the order of recording. `reference` is the purchase, redemption, hold or other
+    member that the topic is about. `lots` are the layers that gave or got the points; `parts` and `rules` say by which
+    rules of terms version `terms` an accrual was earned.
     """
 
     member: str
@@ -63,7 +64,7 @@ class StatementEntry(Struct, frozen=True, kw_only=True):
 
 
 class Statement:
-    """The projection behind `read_statement`. Before a batch it reads the newest row of members it does not remember."""
+    """The projection behind `read_statement`; it reads the newest row of members that it does not remember."""
 
     name = "statement"
     version = 1
@@ -157,8 +158,8 @@ def read_statement(
 ) -> list[StatementEntry]:
     """A page of a member's statement in the order of recording: at most `limit` entries beyond position `after`.
 
-    The next page starts after the position of the last entry of this one. With `newest_first`, entries below `after` come,
-    newest first; 0 starts at the newest.
+    The next page starts after the position of the last entry of this one. With `newest_first`, entries below `after`
+    come, newest first; 0 starts at the newest.
 
     Raises ValueError for a limit outside 1..1000.
     """

@@ -58,7 +58,7 @@ def test_the_schema_of_terms_takes_the_examples() -> None:
 
 @pytest.mark.parametrize("name", COMMAND_TYPES)
 def test_the_schema_and_the_decoder_refuse_the_same(name: str) -> None:
-    """Each field of the golden message in turn: left out, doubled in length, and set to each of the odd values."""
+    """Each field of the golden message in turn: left out, and set to each of the odd values."""
     message = golden(name)
     checked = 0
     for changed in variations(message):
@@ -117,7 +117,7 @@ ODD: list[Any] = [
     2**63,
     2**64,
     0.5,
-    1e300,
+    -1.25,
     [],
     [1],
     [0, 10],
@@ -143,7 +143,9 @@ ODD: list[Any] = [
     "2026-11-20T04:19:52+24:00",
     "purchase.v1",
 ]
-"""Values that some field takes and most do not. Numbers such as 1.0 are left out: JSON Schema counts them as integers."""
+"""Values that some field takes and most do not. Left out is what JSON Schema cannot tell: that 1.0 is no integer, and
+that there is no 30 February (only its `format` says so, which few validators check).
+"""
 
 
 def variations(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -172,6 +174,7 @@ def parent(message: Any, place: tuple[Any, ...]) -> Any:
 
 
 def put(message: dict[str, Any], place: tuple[Any, ...], value: Any) -> None:
+    value = copy.deepcopy(value)
     try:
         parent(message, place)[place[-1]] = value
     except (LookupError, TypeError):

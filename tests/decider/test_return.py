@@ -75,6 +75,21 @@ def test_a_line_is_taken_from_all_lines_of_its_sku_in_their_order() -> None:
     )
 
 
+def test_a_line_of_no_amount_returns_its_weight_with_its_last_piece() -> None:
+    """Where discounts earn, a gift earns; two of them earn 4, which go with the second."""
+    generous = terms()
+    generous["earning"]["base"] = {"discounts": "before"}
+    scenario = given(purchase(line("tea", 0, 2, discount_minor=40)), terms=generous)
+    scenario.when(bring_back(id="one", lines=[back("tea", 0)])).then(
+        happened(PurchaseReturned, matches=[match([(0, 1, 0)], 0)])
+    )
+    scenario.when(bring_back(id="two", lines=[back("tea", 0)])).then(
+        happened(PurchaseReturned, matches=[match([(0, 1, 0)], 4)]), happened(PointsClawedBack, due=4)
+    )
+    scenario = given(purchase(line("tea", 10), line("gift", 0, 0, discount_minor=40)), terms=generous)
+    scenario.when(bring_back()).then(happened(PurchaseReturned), happened(PointsClawedBack, due=5))
+
+
 def test_a_return_too_small_for_a_point_takes_back_nothing_yet() -> None:
     """It counts with the next one."""
     scenario = given(purchase())
@@ -114,6 +129,9 @@ def test_unreferenced_lines_come_from_the_newest_purchase_first() -> None:
         happened(PointsClawedBack, due=6, purchase="new"),
         happened(PointsClawedBack, due=2, purchase="old"),
     )
+    given(purchase(line("tea", 40), id="first"), purchase(line("tea", 60), id="last")).when(
+        bring_back(None, lines=[back("tea", 40)])
+    ).then(happened(PurchaseReturned, matches=[match([(0, 1, 40)], 4, "last")]), happened(PointsClawedBack, due=4))
     given(*TEAS).when(bring_back(None, lines=[back("tea", 40)], day=2)).then(
         happened(PurchaseReturned, matches=[match([(0, 1, 40)], 4, "old")]), happened(PointsClawedBack, due=4)
     )

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-import msgspec
-
+from ledger.codec import MEMBER_STREAM, encode
 from ledger.commands import (
     AccruePoints,
     AdjustPoints,
@@ -29,7 +28,6 @@ from ledger.commands import (
     TransferPoints,
     UndoMerge,
 )
-from ledger.codec import MEMBER_STREAM, encode
 from ledger.rejections import Rejection
 from ledger.store.database import Database
 from ledger.store.journal import append, create_journals, lock_head, store_head
@@ -56,7 +54,8 @@ class History:
         self._streams = Streams([terms or self._random.choice([TERMS, NEVER_EXPIRING])])
         # Names that COPY must not trip over stand among the plain ones.
         odd = ["back\\slash", 'quo"te', "名前 café", "tab-less\\N", "\\.", "None", "\u2028 line"]
-        self.members = [odd[number % len(odd)] + str(number) if number % 2 else f"m{number}" for number in range(members)]
+        names = (odd[number % len(odd)] if number % 2 else "m" for number in range(members))
+        self.members = [f"{name}{number}" for number, name in enumerate(names)]
         self.events: list[Any] = []
         self.now = START
         self._kept: dict[str, list[tuple[str, str, str]]] = {"purchase": [], "redemption": [], "hold": []}
@@ -193,8 +192,3 @@ def _record(event: Any, versions: dict[str, int]) -> Any:
     stream = MEMBER_STREAM + event.member
     versions[stream] = versions.get(stream, 0) + 1
     return (stream, versions[stream], type(event).topic, encode(event), None, None, None)
-
-
-def decoded(event: Any) -> Any:
-    """The event as it reads back."""
-    return msgspec.json.decode(encode(event), type=type(event))

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.events import TOPICS
 from ledger.figures import figures
-from ledger.postings import postings
 from ledger.store.database import Database
 from ledger.values import FAR
 from projections.balances import Balances, read_balance
-from projections.batch import Batch, Row
-from projections.movements import ACCOUNTS, MOVEMENT_TOPICS, movements
 from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from projections.statement import Statement, read_statement
-from ledger.codec import encode
 from tests.projections.histories import History, new_journals, record
 
 histories = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -76,7 +70,7 @@ def _none_if_far(at):
 def test_live_tables_equal_the_fold_and_the_rebuild(
     database: Database, database_dsn: str, seed: int, commands: int, cuts: st.DataObject
 ) -> None:
-    """However the batches are cut, and with cold or warm memory, the rows are those of the core's fold and of a rebuild."""
+    """However the batches are cut, and with cold or warm memory, the rows are the core's and those of a rebuild."""
     history = History(seed, commands)
     name = f"club{seed}-{commands}-{id(cuts)}"
     (journal,) = new_journals(database, 1, name)

@@ -196,6 +196,7 @@ class Oracle:
     def end(self, m: dict[str, Any], at: datetime, status: str) -> None:
         refuse_if(OPEN_HOLDS=bool(m["holds"]), OCCURRED_BEFORE_LATEST=m["newest"] is not None and at < m["newest"])
         m["status"] = status
+        m["attributes"] = {}
         m["layers"], m["purchases"], m["redemptions"] = [], [], []
         m["arrears"], m["arrears_since"] = 0, None
         done(m, at)

@@ -41,7 +41,7 @@ from ledger.commands import (
 from ledger.events import PurchaseRecorded, PurchaseReturned
 from ledger.evolver import fold
 from ledger.figures import figures
-from ledger.member import clone, initial
+from ledger.member import Member, clone, initial
 from ledger.postings import postings
 from ledger.rejections import Rejection
 from ledger.values import FAR
@@ -155,9 +155,11 @@ member = st.sampled_from(MEMBERS)
 points = st.sampled_from([1, 2, 4, 6, 10, 15, 30, 60])
 share = st.sampled_from(["third", "one", "most", "all", "over"])
 some_points = st.one_of(st.none(), points)
-moved = st.integers(-9, 4)
-"""Days from the newest time that any command had: often late, sometimes on."""
-onward = st.sampled_from([0, 1, 2, -1, 3, 5])
+EDGE = 100
+"""From here on a shift says which of the member's edges the command meets exactly."""
+moved = st.one_of(st.integers(-9, 4), st.integers(EDGE, EDGE + 12))
+"""Days from the newest time that any command had (often late, sometimes on), or an edge."""
+onward = st.one_of(st.sampled_from([0, 1, 2, -1, 3, 5]), st.integers(EDGE, EDGE + 12))
 pick = st.integers(0, 30)
 
 
@@ -188,7 +190,7 @@ class CoreBesideOracle(RuleBasedStateMachine):
     def ask(self, kind: Any, member: str, shift: int, keeps: str = "", twin: bool = False, **fields: Any) -> None:
         """Put a command to both and compare. `keeps` files its identity for later commands to refer to."""
         self.number += 1
-        at = self.now + timedelta(days=shift)
+        at = self.instant(member, shift)
         self.now = max(self.now, at)
         source, id = SOURCES[self.number % 3], f"{kind.__name__}-{self.number}"
         if twin and keeps and self.known[keeps]:  # the same id as another, from another source
@@ -210,6 +212,18 @@ class CoreBesideOracle(RuleBasedStateMachine):
                 assert sum(posting.points for posting in postings(event)) == 0, event
         self.compare(command)
 
+    def instant(self, member: str, shift: int) -> datetime:
+        """So many days from now, or an instant at which something of the member begins or ends."""
+        if shift < EDGE:
+            return self.now + timedelta(days=shift)
+        m = self.oracle.member(member)
+        edges = {layer[name] for layer in m["layers"] for name in ("opened_at", "available_at", "expires_at")}
+        edges |= {hold[name] for hold in m["holds"] for name in ("at", "times_out_at")}
+        edges |= {entry[name] for entry in m["purchases"] + m["redemptions"] for name in ("at", "until", "keep")}
+        edges |= {m["arrears_since"], m["newest"]}
+        near = sorted(edge for edge in edges - {None} if abs(edge - self.now) < timedelta(days=15))
+        return near[shift % len(near)] if near else self.now
+
     def compare(self, command: Any) -> None:
         for name, state in self.core.members.items():
             layers = [
@@ -217,10 +231,22 @@ class CoreBesideOracle(RuleBasedStateMachine):
                 for layer in state.layers()
             ]
             assert layers == self.oracle.layers(name), (name, command)
-            assert state.status == self.oracle.member(name)["status"], (name, command)
+            assert remembered(state) == self.remembered_by_oracle(name), (name, command)
             for at in {command.occurred_at, self.now, self.now + timedelta(days=6)}:
                 shown = msgspec.structs.asdict(figures(state, at))
                 assert shown == self.oracle.figures(name, at), (name, at, command)
+
+    def remembered_by_oracle(self, name: str) -> dict[str, Any]:
+        """The oracle's counterpart of `remembered`."""
+        m = self.oracle.member(name)
+        return {
+            "status": m["status"],
+            "attributes": m["attributes"],
+            "arrears since": m["arrears_since"],
+            "purchases": [(p["source"], p["id"], p["earned"], p["due"], p["back"]) for p in m["purchases"]],
+            "redemptions": [(r["source"], r["id"], parts_of(r["left"])) for r in m["redemptions"]],
+            "holds": [(h["source"], h["id"], parts_of(h["left"])) for h in m["holds"]],
+        }
 
     def refer(self, what: str, which: int, by_name: bool) -> tuple[str, dict[str, Any]]:
         """A member, and the fields that refer to something recorded (mostly its own; the newest for 0)."""
@@ -236,7 +262,7 @@ class CoreBesideOracle(RuleBasedStateMachine):
 
     def portion(self, member: str, shift: int, share: str) -> int:
         """Points to ask for, measured by what is available then."""
-        active = figures(self.core.member(member), self.now + timedelta(days=shift)).active
+        active = figures(self.core.member(member), self.instant(member, shift)).active
         shares = {"one": 1, "third": active // 3, "most": active // 2 * 2, "all": active, "over": active + 1}
         return max(1 if share == "one" else 4, shares[share])
 
@@ -438,6 +464,29 @@ class CoreBesideOracle(RuleBasedStateMachine):
             assert 0 <= points_due <= earned.get(key, 0), key
             if all(pair == [0, 0] for pair in left[key]):
                 assert points_due == earned.get(key, 0), key
+
+
+def remembered(state: Member) -> dict[str, Any]:
+    """What a state remembers besides its layers."""
+    return {
+        "status": state.status,
+        "attributes": state.attributes,
+        "arrears since": state.arrears_since,
+        "purchases": [
+            (p.source, p.id, p.earned, p.clawed_back, [list(pair) for pair in p.returned or [(0, 0)] * len(p.lines)])
+            for p in state.purchases.values()
+        ],
+        "redemptions": [(r.source, r.id, allocated(r.allocations)) for r in state.redemptions.values()],
+        "holds": [(h.source, h.id, allocated(h.allocations)) for h in state.holds.values()],
+    }
+
+
+def allocated(allocations: Any) -> list[tuple[Any, ...]]:
+    return [(part.lot, part.points, part.available_at, part.expires_at) for part in allocations]
+
+
+def parts_of(parts: Any) -> list[tuple[Any, ...]]:
+    return [(part["lot"], part["points"], part["available_at"], part["expires_at"]) for part in parts]
 
 
 def none_if_far(at: datetime) -> datetime | None:
