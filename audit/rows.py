@@ -70,7 +70,6 @@ _COMMAND = Struct(">i16si16sih")  # command_key, command_hash, command_events
 _COMMAND_BYTES = COMMAND_AND_STATE.size  # with the length of the state
 _NO_COMMAND = LENGTH.pack(ABSENT) * 3
 _NO_COMMAND_BYTES = NO_COMMAND_AND_STATE.size
-_LEAF_LENGTH = LENGTH.pack(HASH_SIZE_BYTES)
 _LEAF_FIELD_BYTES = LENGTH.size + HASH_SIZE_BYTES
 _MEMBER_STREAM = MEMBER_STREAM.encode()
 _PROGRAMME_EVENTS = frozenset({ProgrammeCreated, TermsPublished})  # isinstance is slow on structs
@@ -133,7 +132,7 @@ class Scan:
         self._leaves.clear()
 
     def _rows(self) -> Generator[None, bytes, None]:
-        """Check rows as they are sent, until one is bad. One long function, because a call a row costs a tenth of it."""
+        """Check rows as they are sent, until one is bad. One long function: a call a row would cost a tenth of it."""
         owner, leaves, decoders = self._owner, self._leaves, _Decoders()
         unpack_stream, unpack_length = POSITION_AND_STREAM.unpack_from, LENGTH.unpack_from
         row_start, leaf_start, position, rest, command_stream = b"", b"", 0, 0, b""
@@ -168,8 +167,7 @@ class Scan:
                     found != position
                     or position_bytes != 8
                     or version_bytes != 8
-                    or unpack_length(row, state_start - 4)[0] != state_end - state_start
-                    or row[state_end : state_end + 4] != _LEAF_LENGTH
+                    or unpack_length(row, state_start - 4)[0] != state_end - state_start  # so 32 are left for the hash
                 ):
                     raise _Bad("is not laid out as an event")
                 leaf = sha256(leaf_start + row[_STREAM_FIELDS:state_end]).digest()

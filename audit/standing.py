@@ -36,7 +36,7 @@ def strays(cur: PgCursor) -> list[str]:
     )
     result = [f"position {position} is in journal {journal}, which does not exist" for journal, position in cur]
     cur.execute(
-        "SELECT 'programme', programme FROM programmes WHERE programme NOT IN"
+        "SELECT 'programmes', programme FROM programmes WHERE programme NOT IN"
         " (SELECT name FROM journals WHERE kind = 'programme' AND ordinal = 0)"
         " UNION SELECT 'terms', programme FROM terms WHERE programme NOT IN"
         " (SELECT name FROM journals WHERE kind = 'programme' AND ordinal = 0) ORDER BY 1, 2"

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from eventsourcing.persistence import Tracking
 from eventsourcing.projection import Projection as StockProjection
 from eventsourcing.projection import ProjectionRunner
 
-from benchmarks.measuring import embedded_server, fresh_database
+from benchmarks.measuring import embedded_server, fresh_database, median
 from ledger.codec import MEMBER_STREAM, decode_member_event, encode
 from ledger.commands import PurchaseLine
 from ledger.events import (
@@ -36,10 +37,11 @@ from ledger.events import (
 from ledger.evolver import evolve
 from ledger.figures import figures
 from ledger.member import Member, initial
-from ledger.store.database import Database, connect
+from ledger.store.database import Database, PgCursor, connect
 from ledger.store.journal import Record, append, create_journals, lock_head, read_light, store_head
 from ledger.store.recorders import JournalTrackingRecorder
 from projections.balances import Balances, read_balance
+from projections.protocol import Projection
 from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from projections.statement import Statement, read_statement
@@ -49,12 +51,14 @@ JOURNALS = 4
 EVENTS = 400_000
 EVENTS_PER_MEMBER = 25
 APPEND_EVENTS = 5_000
-STOCK_EVENTS = 1_500
+STOCK_EVENTS = 4_000
 LOOK_UPS = 1_000
+ROUNDS = 3
 REBUILD_EVENTS_PER_SECOND_MIN = 60_000
 STOCK_RATIO_MIN = 50
 LOOK_UP_MS_MAX = 1.0
 
+PROJECTIONS: tuple[Projection, ...] = (Balances(), Statement())
 _START = datetime(2025, 1, 1, 10, tzinfo=UTC)
 
 
@@ -70,20 +74,15 @@ def measure(dsn_admin: str, events: int = EVENTS) -> dict[str, Any]:
         journals, members = _build(database, events)
         total = _count(database)
         results: dict[str, Any] = {"events": total, "members": members, "journals": len(journals)}
-        results |= _measure_rebuild(dsn, total)
+        results |= _measure_rebuild(dsn, database, journals[0], total)
         results |= _measure_live(database, total)
         _check_balances(database, journals)
         results |= _measure_look_ups(database)
-        results |= _measure_stock(dsn, database, journals[0])
     finally:
         database.close()
-    results["ratio_to_stock_live"] = round(results["live_events_per_second"] / results["stock_events_per_second"], 1)
-    results["ratio_to_stock_rebuild"] = round(
-        results["rebuild_events_per_second"] / results["stock_events_per_second"], 1
-    )
     results["met"] = {
         "rebuild": results["rebuild_events_per_second"] >= REBUILD_EVENTS_PER_SECOND_MIN,
-        "ratio_to_stock": results["ratio_to_stock_rebuild"] >= STOCK_RATIO_MIN,
+        "ratio_to_stock": results["ratio_to_stock"] >= STOCK_RATIO_MIN,
         "look_up": results["balance_ms_median"] < LOOK_UP_MS_MAX,
     }
     return results
@@ -119,11 +118,11 @@ def _history(members: list[str], count: int, choose: random.Random) -> Iterator[
         versions[event.member] += 1
         return (MEMBER_STREAM + event.member, versions[event.member], event.topic, encode(event), None, None, None)
 
-    for number, member in enumerate(members):
-        yield record(_event(MemberEnrolled, member, f"enrol-{number}", _START))
     for number in range((count - len(members)) * 5 // 11):
         member = members[choose.randrange(len(members))]
         at = _START + timedelta(seconds=20 * number, microseconds=number % 3)
+        if member not in versions:
+            yield record(_event(MemberEnrolled, member, f"enrol-{number}", at))
         order, points = f"order-{number}", choose.randrange(20, 900)
         lot = f"{member}.{versions[member]:06d}"
         terms = {"terms": 1, "keep_until": at + timedelta(days=60)}
@@ -179,33 +178,44 @@ def _count(database: Database) -> int:
 # --- measuring ------------------------------------------------------------------------------------------------------
 
 
-def _measure_rebuild(dsn: str, total: int) -> dict[str, Any]:
-    started, cpu = time.perf_counter(), time.process_time()
-    report = rebuild(dsn, [Balances(), Statement()])
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    assert report.events_count == total
+def _measure_rebuild(dsn: str, database: Database, journal: int, total: int) -> dict[str, Any]:
+    """Rebuilds and stretches of the stock runner, taking turns, so that both meet the same machine."""
+    stock = Stock(dsn, database, journal)
+    seconds, cpu, swaps, stock_rates = [], [], [], []
+    for _ in range(ROUNDS):
+        started, cpu_started = time.perf_counter(), time.process_time()
+        report = rebuild(dsn, PROJECTIONS)
+        seconds.append(time.perf_counter() - started)
+        cpu.append(time.process_time() - cpu_started)
+        swaps.append(report.swap_seconds)
+        assert report.events_count == total
+        stock_rates.append(stock.run())
+    stock.check()
     return {
-        "rebuild_events_per_second": round(total / seconds),
-        "rebuild_us_per_event": round(1e6 * seconds / total, 2),
-        "rebuild_python_us_per_event": round(1e6 * cpu / total, 2),
-        "rebuild_swap_seconds": round(report.swap_seconds, 3),
+        "rebuild_events_per_second": round(total / median(seconds)),
+        "rebuild_events_per_second_best": round(total / min(seconds)),
+        "rebuild_us_per_event": round(1e6 * median(seconds) / total, 2),
+        "rebuild_python_us_per_event": round(1e6 * median(cpu) / total, 2),
+        "rebuild_swap_seconds": round(median(swaps), 3),
+        "stock_events_per_second": round(median(stock_rates)),
+        "stock_events_per_second_best": round(max(stock_rates)),
+        "ratio_to_stock": round(median([total / s / r for s, r in zip(seconds, stock_rates, strict=True)]), 1),
     }
 
 
 def _measure_live(database: Database, total: int) -> dict[str, Any]:
     """Fold everything again through the runner, in tables emptied for it; the rows must equal the rebuilt ones."""
-    projections = [Balances(), Statement()]
     with database.connection() as cur:
-        rebuilt = table_digests(cur, projections)
-        for projection in projections:
+        rebuilt = table_digests(cur, PROJECTIONS)
+        for projection in PROJECTIONS:
             for table in projection.tables:
                 cur.execute(f"DELETE FROM {table}")
             cur.execute("DELETE FROM projections WHERE projection = %s", (projection.name,))
     started = time.perf_counter()
-    assert Runner(database, projections, threads=2).run_once() == total
+    assert Runner(database, PROJECTIONS, threads=2).run_once() == total
     seconds = time.perf_counter() - started
     with database.connection() as cur:
-        assert table_digests(cur, projections) == rebuilt, "the live tables differ from the rebuilt ones"
+        assert table_digests(cur, PROJECTIONS) == rebuilt, "the live tables differ from the rebuilt ones"
     return {"live_events_per_second": round(total / seconds)}
 
 
@@ -229,12 +239,12 @@ def _measure_look_ups(database: Database) -> dict[str, Any]:
         cur.execute("SELECT journal, member FROM balances ORDER BY journal, member")
         found = cur.fetchall()
         wanted = [found[choose.randrange(len(found))] for _ in range(LOOK_UPS)]
-        balances = [_timed(lambda key=key: read_balance(cur, *key, at)) for key in wanted]
-        statements = [_timed(lambda key=key: read_statement(cur, *key, limit=50)) for key in wanted]
+        balances = [_timed(partial(read_balance, cur, journal, member, at)) for journal, member in wanted]
+        statements = [_timed(partial(read_statement, cur, journal, member, limit=50)) for journal, member in wanted]
     return {
-        "balance_ms_median": round(statistics.median(balances), 3),
+        "balance_ms_median": round(median(balances), 3),
         "balance_ms_p99": round(statistics.quantiles(balances, n=100)[98], 3),
-        "statement_page_ms_median": round(statistics.median(statements), 3),
+        "statement_page_ms_median": round(median(statements), 3),
     }
 
 
@@ -247,17 +257,92 @@ def _timed(call: Any) -> float:
 # --- the stock runner -----------------------------------------------------------------------------------------------
 
 
-class StockView(JournalTrackingRecorder):
-    """Balances (open and held) in a table, written with the tracking of each event, as the library's views do."""
+_STOCK_TABLES = """
+CREATE TABLE stock_balances (member text PRIMARY KEY, status text NOT NULL, version bigint NOT NULL,
+    open bigint NOT NULL, earned bigint NOT NULL, spent bigint NOT NULL);
+CREATE TABLE stock_lots (member text, lot text, available_at timestamptz, expires_at timestamptz, opened_at timestamptz,
+    points bigint NOT NULL, PRIMARY KEY (member, lot, available_at, expires_at));
+CREATE TABLE stock_statement (member text, position bigint, topic text, occurred_at timestamptz, points bigint NOT NULL,
+    balance bigint NOT NULL, terms integer, reference text, source text, id text, lots json,
+    PRIMARY KEY (member, position));
+GRANT ALL ON stock_balances, stock_lots, stock_statement TO loyalty_writer
+"""
 
-    def add(self, member: str, points: int, tracking: Tracking) -> None:
+
+class StockView(JournalTrackingRecorder):
+    """The same read models as ours, of the topics that the log has, written event by event with its tracking."""
+
+    def note(self, event: AnyMemberEvent, tracking: Tracking, status: str | None = None) -> None:
         with self.database.transaction() as cur:
             self._insert_tracking(cur, tracking)
+            self._add(cur, event, status=status)
+
+    def accrue(self, event: PointsAccrued, tracking: Tracking) -> None:
+        with self.database.transaction() as cur:
+            self._insert_tracking(cur, tracking)
+            balance = self._add(cur, event, earned=event.points)
             cur.execute(
-                "INSERT INTO stock_balances VALUES (%s, %s) ON CONFLICT (member)"
-                " DO UPDATE SET points = stock_balances.points + excluded.points",
-                (member, points),
+                "INSERT INTO stock_lots VALUES (%s, %s, %s, %s, %s, %s)",
+                (event.member, event.lot, event.available_at, event.expires_at, event.occurred_at, event.points),
             )
+            layer = Allocation(event.lot, event.points, event.available_at, event.expires_at)
+            self._enter(cur, event, tracking, event.points, balance, event.purchase, [layer])
+
+    def redeem(self, event: PointsRedeemed, tracking: Tracking) -> None:
+        with self.database.transaction() as cur:
+            self._insert_tracking(cur, tracking)
+            balance = self._add(cur, event, spent=event.points)
+            for part in event.allocations:
+                key = (event.member, part.lot, part.available_at, part.expires_at)
+                cur.execute(
+                    "UPDATE stock_lots SET points = points - %s"
+                    " WHERE (member, lot, available_at, expires_at) = (%s, %s, %s, %s) RETURNING points",
+                    (part.points, *key),
+                )
+                if cur.fetchone() == (0,):
+                    cur.execute(
+                        "DELETE FROM stock_lots WHERE (member, lot, available_at, expires_at) = (%s, %s, %s, %s)", key
+                    )
+            self._enter(cur, event, tracking, -event.points, balance, None, event.allocations)
+
+    def _add(
+        self, cur: PgCursor, event: AnyMemberEvent, *, earned: int = 0, spent: int = 0, status: str | None = None
+    ) -> int:
+        cur.execute(
+            "INSERT INTO stock_balances AS b VALUES (%s, coalesce(%s, 'unknown'), 1, %s, %s, %s)"
+            " ON CONFLICT (member) DO UPDATE SET status = coalesce(%s, b.status), version = b.version + 1,"
+            " open = b.open + excluded.open, earned = b.earned + excluded.earned, spent = b.spent + excluded.spent"
+            " RETURNING open",
+            (event.member, status, earned - spent, earned, spent, status),
+        )
+        return int((cur.fetchone() or (0,))[0])
+
+    def _enter(
+        self,
+        cur: PgCursor,
+        event: PointsAccrued | PointsRedeemed,
+        tracking: Tracking,
+        points: int,
+        balance: int,
+        reference: str | None,
+        lots: list[Allocation],
+    ) -> None:
+        cur.execute(
+            "INSERT INTO stock_statement VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                event.member,
+                tracking.notification_id,
+                event.topic,
+                event.occurred_at,
+                points,
+                balance,
+                event.terms,
+                reference,
+                event.source,
+                event.id,
+                encode(lots).decode(),
+            ),
+        )
 
 
 class StockMapper:
@@ -275,52 +360,74 @@ class StockApplication(Application[str]):
 
 
 class StockBalances(StockProjection[StockView]):
-    """The smallest projection of points there can be: one sum a member."""
+    """Balances, lots and statement, as a projection of the library is written."""
 
     @singledispatchmethod
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
-        self.view.insert_tracking(tracking)
+        self.view.note(domain_event, tracking)
+
+    @process_event.register
+    def _(self, domain_event: MemberEnrolled, tracking: Tracking) -> None:
+        self.view.note(domain_event, tracking, "open")
 
     @process_event.register
     def _(self, domain_event: PointsAccrued, tracking: Tracking) -> None:
-        self.view.add(domain_event.member, domain_event.points, tracking)
+        self.view.accrue(domain_event, tracking)
 
     @process_event.register
     def _(self, domain_event: PointsRedeemed, tracking: Tracking) -> None:
-        self.view.add(domain_event.member, -domain_event.points, tracking)
+        self.view.redeem(domain_event, tracking)
 
 
-def _measure_stock(dsn: str, database: Database, journal: int) -> dict[str, Any]:
-    """The library's own runner on the same journal; what it kept must agree with our statement up to the same event."""
-    owner = connect(dsn)
-    with owner.cursor() as cur:
-        cur.execute("CREATE TABLE stock_balances (member text PRIMARY KEY, points bigint NOT NULL)")
-        cur.execute("GRANT ALL ON stock_balances TO loyalty_writer")
-    owner.close()
-    environment = {
-        "PERSISTENCE_MODULE": "ledger.store",
-        "LOYALTY_DATABASE_URL": dsn,
-        "LOYALTY_JOURNAL": str(journal),
-        "ORIGINATOR_ID_TYPE": "text",
-    }
-    started = time.perf_counter()
-    with ProjectionRunner(
-        application_class=StockApplication, projection_class=StockBalances, view_class=StockView, env=environment
-    ) as runner:
-        runner.wait(STOCK_EVENTS, timeout=120)
-        runner.stop()
-    seconds = time.perf_counter() - started
-    with database.connection() as cur:
-        cur.execute("SELECT notification_id FROM tracking WHERE application_name = %s", (StockApplication.name,))
-        (reached,) = cur.fetchone() or (0,)
-        cur.execute(
-            "SELECT count(*) FROM stock_balances FULL JOIN (SELECT member, sum(points) AS points FROM statement"
-            " WHERE journal = %s AND position <= %s GROUP BY member) ours USING (member)"
-            " WHERE stock_balances.points IS DISTINCT FROM ours.points",
-            (journal, reached),
-        )
-        assert cur.fetchone() == (0,), "the stock projection differs from ours"
-    return {"stock_events_per_second": round(reached / seconds), "stock_events": reached}
+class Stock:
+    """The library's own runner on the same journal, run a stretch at a time: it goes on from what it has tracked."""
+
+    def __init__(self, dsn: str, database: Database, journal: int) -> None:
+        self._database = database
+        self._journal = journal
+        self._reached = 0
+        self._environment = {
+            "PERSISTENCE_MODULE": "ledger.store",
+            "LOYALTY_DATABASE_URL": dsn,
+            "LOYALTY_JOURNAL": str(journal),
+            "ORIGINATOR_ID_TYPE": "text",
+        }
+        owner = connect(dsn)
+        with owner.cursor() as cur:
+            cur.execute(_STOCK_TABLES)
+        owner.close()
+
+    def run(self) -> float:
+        """Process the next events; events/s."""
+        before, started = self._reached, time.perf_counter()
+        with ProjectionRunner(
+            application_class=StockApplication,
+            projection_class=StockBalances,
+            view_class=StockView,
+            env=self._environment,
+        ) as runner:
+            runner.wait(before + STOCK_EVENTS, timeout=120)
+            runner.stop()
+        seconds = time.perf_counter() - started
+        with self._database.connection() as cur:
+            cur.execute("SELECT notification_id FROM tracking WHERE application_name = %s", (StockApplication.name,))
+            (self._reached,) = cur.fetchone() or (0,)
+        return (self._reached - before) / seconds
+
+    def check(self) -> None:
+        """What it kept agrees with our statement up to the same event."""
+        with self._database.connection() as cur:
+            cur.execute(
+                "SELECT count(*) FROM stock_statement FULL JOIN (SELECT * FROM statement"
+                " WHERE journal = %s AND position <= %s) ours USING (member, position)"
+                " WHERE (stock_statement.points, stock_statement.balance, stock_statement.occurred_at,"
+                " stock_statement.id) IS DISTINCT FROM (ours.points, ours.balance, ours.occurred_at, ours.id)",
+                (self._journal, self._reached),
+            )
+            assert cur.fetchone() == (0,), "the stock statement differs from ours"
+            cur.execute("SELECT (SELECT sum(points) FROM stock_lots), (SELECT sum(open) FROM stock_balances)")
+            lots, balances = cur.fetchone() or (0, 1)
+            assert lots == balances, "the stock lots differ from the stock balances"
 
 
 if __name__ == "__main__":

@@ -339,7 +339,7 @@ def _raw_at(body: bytes, steps: list[Any]) -> bytes:
     """The value at a path as it came, byte for byte: 1.0 stays 1.0, and a number of any length stays whole."""
     raw: Any = Raw(body)
     for step in steps:
-        kind = list[Raw] if isinstance(step, int) else dict[str, Raw]
+        kind: Any = list[Raw] if isinstance(step, int) else dict[str, Raw]
         try:
             raw = msgspec.json.decode(raw, type=kind)[step]
         except (msgspec.MsgspecError, LookupError, UnicodeDecodeError):

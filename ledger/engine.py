@@ -14,11 +14,11 @@ A command to two members in different journals does all this with both heads loc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from eventsourcing.persistence import OperationalError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -28,14 +28,16 @@ from ledger.commands import AnyCommand, AnyMemberCommand, MemberCommand, MergeMe
 from ledger.decider import other_member
 from ledger.member import initial
 from ledger.programmes import ProgrammeInfo, journal_of, read_programme
-from ledger.store.database import Database, sqlstate
+from ledger.store.database import Database, PgCursor, sqlstate
 from ledger.submissions import Malformed, Outcome, Submission
 from ledger.transaction import Transaction, Work, load_members
+
+T = TypeVar("T")
 
 __all__ = ["Ledger", "Malformed", "Outcome", "Submission"]
 
 ATTEMPTS_MAX = 5
-"""How often a transaction is tried when the database drops it."""
+"""How often a transaction, or a read before it, is tried when the database drops it."""
 CACHE_WEIGHT_MAX = 2_000_000
 """Entries (open layers, purchases, redemptions, holds) that a writer keeps of all its journals together, by default."""
 JOURNAL_THREADS_MAX = 8
@@ -134,31 +136,34 @@ class Ledger:
 
     def _merged_into(self, info: ProgrammeInfo, member: str) -> str:
         """Whom a member was merged into, as far as can be seen without a lock; itself where it was not."""
-        with self.database.connection() as cur:
-            return load_members(cur, journal_of(info, member), [member])[0][member].merged_into or member
+        names, _ = self._read(lambda cur: load_members(cur, journal_of(info, member), [member]))
+        return names[member].merged_into or member
 
     def _find_programme(self, name: str) -> ProgrammeInfo | None:
         if not name:
             return None
-        with self.database.connection() as cur:
-            return self._remember(read_programme(cur, name))
+        return self._remember(self._read(lambda cur: read_programme(cur, name)))
 
     def _remember(self, info: ProgrammeInfo | None) -> ProgrammeInfo | None:
         if info is not None:
             self._programmes[info.programme.programme] = info
         return info
 
+    def _read(self, read: Callable[[PgCursor], T]) -> T:
+        """Read without a lock, again if the connection broke."""
+
+        def attempt() -> T:
+            with self.database.connection() as cur:
+                return read(cur)
+
+        return _retrying()(attempt)
+
     # --- running one transaction -------------------------------------------------------------------------------
 
     def _run(self, work: Work, submissions: Sequence[Submission], outcomes: list[Outcome | None]) -> None:
         """Run a transaction, again if the database dropped it, and enter its outcomes."""
         transaction = Transaction(work, submissions, self._clock_tolerance)
-        for attempt in Retrying(
-            retry=retry_if_exception(is_passing),
-            stop=stop_after_attempt(ATTEMPTS_MAX),
-            wait=wait_random_exponential(multiplier=0.05, max=2),
-            reraise=True,
-        ):
+        for attempt in _retrying():
             with attempt, ExitStack() as held:
                 caches = {journal: self._cache(journal, work.info) for journal in work.journals}
                 for cache in caches.values():
@@ -175,6 +180,15 @@ class Ledger:
             share = self._cache_weight_max // (len(info.journals) if info else 1)
             cache = self._caches.setdefault(journal, MemberCache(share))
         return cache
+
+
+def _retrying() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception(is_passing),
+        stop=stop_after_attempt(ATTEMPTS_MAX),
+        wait=wait_random_exponential(multiplier=0.05, max=2),
+        reraise=True,
+    )
 
 
 def _is_of_one_journal(command: AnyCommand | Malformed, info: ProgrammeInfo) -> TypeGuard[AnyMemberCommand]:

@@ -320,6 +320,7 @@ def _merge_undone(member: Member, event: MergeUndone) -> None:
         member.purchases.pop((purchase.source, purchase.id), None)
     for redemption in event.redemptions:
         member.redemptions.pop((redemption.source, redemption.id), None)
+    member.forget()  # what goes may have stood before something that is due to be forgotten
 
 
 def _take_over(member: Member, event: MembersMerged | MergeUndone) -> None:
@@ -329,6 +330,7 @@ def _take_over(member: Member, event: MembersMerged | MergeUndone) -> None:
         member.purchases.setdefault((carried.source, carried.id), _purchase(carried))
     for redemption in event.redemptions:
         member.redemptions.setdefault((redemption.source, redemption.id), _redemption(redemption))
+    member.forget()  # what comes may be older than this stream's newest event, which may not move
 
 
 def _purchase(carried: PurchaseCarried) -> Purchase:

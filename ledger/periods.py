@@ -174,6 +174,9 @@ def end_of_day_mover(target: Callable[[date], date], zone: ZoneInfo) -> Move:
     return moved
 
 
+_QUARTERS = range(0, 24 * 60, 15)
+
+
 def _same(at: datetime) -> datetime:
     return at
 
@@ -184,20 +187,41 @@ def _by_clock(length: timedelta) -> Move:
 
 def _by_days(length: timedelta, zone: ZoneInfo) -> Move:
     # Adding to a datetime that has a zone moves the wall clock; the way back to UTC then settles gaps and folds.
-    return lambda at: (at.astimezone(zone) + length).astimezone(UTC)
+    return _remembered(lambda at: (at.astimezone(zone) + length).astimezone(UTC))
 
 
 def _by_months(period: Period, zone: ZoneInfo) -> Move:
-    memo: dict[int, timedelta] = {}
-
     def moved(at: datetime) -> datetime:
         local = at.astimezone(zone)
-        ordinal = local.toordinal()
+        days = date_after(local.date(), period).toordinal() - local.toordinal()
+        return (local + timedelta(days=days)).astimezone(UTC)
+
+    return _remembered(moved)
+
+
+def _remembered(move: Move) -> Move:
+    """The same move, remembering for each UTC day by how much it moves, where that is the same all day.
+
+    It is, but for days on which a clock changes at either end or two local dates move differently: a day is tried at
+    every quarter of an hour, which is where clocks change (since 1972 all of them), and those days are not remembered.
+    """
+    memo: dict[int, timedelta | None] = {}
+
+    def moved(at: datetime) -> datetime:
+        ordinal = at.toordinal()
         length = memo.get(ordinal)
-        if length is None:
+        if length is not None:
+            return at + length
+        if ordinal not in memo:
             if len(memo) >= MEMO_MAX:
                 memo.clear()
-            length = memo[ordinal] = timedelta(days=date_after(local.date(), period).toordinal() - ordinal)
-        return (local + length).astimezone(UTC)
+            memo[ordinal] = _same_all_day(move, at)
+        return move(at)
 
     return moved
+
+
+def _same_all_day(move: Move, at: datetime) -> timedelta | None:
+    start = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    lengths = {move(start + timedelta(minutes=minutes)) - start - timedelta(minutes=minutes) for minutes in _QUARTERS}
+    return lengths.pop() if len(lengths) == 1 else None

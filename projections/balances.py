@@ -104,7 +104,7 @@ class Balances:
 
     name = "balances"
     version = 1
-    tables = ("balances", "lots")
+    tables: tuple[str, ...] = ("balances", "lots")
     topics = MOVEMENT_TOPICS
 
     def prepare(self, cur: PgCursor) -> None:
@@ -174,7 +174,9 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staged_balances (
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_lots (
     member text COLLATE "C", lot text COLLATE "C", available_at timestamptz, expires_at timestamptz,
     points bigint, lowest bigint, opened_since timestamptz, opened_ever timestamptz
-) ON COMMIT DELETE ROWS
+) ON COMMIT DELETE ROWS;
+DELETE FROM staged_balances;  -- of a batch before in the same transaction
+DELETE FROM staged_lots
 """
 
 _MERGE_BALANCES = f"""

@@ -10,9 +10,7 @@ from ledger.store.database import PgCursor
 
 NULL = "\x1e"
 _SEPARATOR = "\x1f"
-_ESCAPES = str.maketrans(
-    {"\\": "\\\\", "\n": "\\n", "\r": "\\r", _SEPARATOR: "\\" + _SEPARATOR, NULL: "\\" + NULL}
-)
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", _SEPARATOR: "\\" + _SEPARATOR, NULL: "\\" + NULL})
 _CHUNK_BYTES = 256 * 1024
 
 

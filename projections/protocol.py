@@ -25,7 +25,7 @@ class Projection(Protocol):
     """The events whose content it needs; of all others it sees position, member, version and topic."""
 
     def prepare(self, cur: PgCursor) -> None:
-        """Make what `write` stages rows in; called in every transaction before it."""
+        """Make, empty, what `write` stages rows in; called before each batch."""
 
     def load(self, cur: PgCursor, batch: Batch, memory: dict[str, Any]) -> None:
         """Bring into `memory` what `apply` needs of the rows before the batch: a fixed number of queries."""

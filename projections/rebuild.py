@@ -30,8 +30,13 @@ from projections.runner import fold_batch
 
 SHADOW_SCHEMA = "loyalty_rebuild"
 BATCH_EVENTS_MAX = 25_000
-SWAP_ATTEMPTS_MAX = 10
-SWAP_LOCK_TIMEOUT_SECONDS = 5
+SWAP_ATTEMPTS_MAX = 100
+SWAP_PAUSE_SECONDS_MAX = 1.0
+TURN_TIMEOUT_MS = 2_000
+RUNNERS_LOCK_TIMEOUT_MS = 60_000
+READERS_LOCK_TIMEOUT_MS = 100
+"""For each table. A reader may hold one and wait for another that the swap has locked. The swap gives way before the
+server looks for deadlocks (`deadlock_timeout`, a second), so that it is never the reader who is cancelled."""
 
 _REBUILD_LOCK_KEY = 0x6C6F79616C747903
 
@@ -86,9 +91,7 @@ def rebuild(
             cur.execute(f"DROP SCHEMA {SHADOW_SCHEMA} CASCADE")
     except psycopg2.Error as error:
         raise translated(error) from error
-    return RebuildReport(
-        positions=positions, fill_seconds=filled - started, swap_seconds=time.monotonic() - filled
-    )
+    return RebuildReport(positions=positions, fill_seconds=filled - started, swap_seconds=time.monotonic() - filled)
 
 
 @contextmanager
@@ -103,9 +106,13 @@ def _connection(dsn: str) -> Iterator[PgCursor]:
 
 
 def _take_turn(cur: PgCursor) -> None:
-    cur.execute("SELECT pg_try_advisory_lock(%s)", (_REBUILD_LOCK_KEY,))  # released with the connection
-    if cur.fetchone() != (True,):
-        raise RebuildRefused("another rebuild is running on this database")
+    """Let no other rebuild in until the connection is closed. One that has just ended may take a moment to let go."""
+    cur.execute(f"SET lock_timeout = {TURN_TIMEOUT_MS}")
+    try:
+        cur.execute("SELECT pg_advisory_lock(%s)", (_REBUILD_LOCK_KEY,))
+    except psycopg2.errors.LockNotAvailable as error:
+        raise RebuildRefused("another rebuild is running on this database") from error
+    cur.execute("RESET lock_timeout")
 
 
 # --- the shadow tables ----------------------------------------------------------------------------------------------
@@ -186,14 +193,15 @@ def _swap(
 ) -> dict[int, int]:
     """Catch up and swap in one transaction, tried again where a long read holds a live table; the positions reached."""
     committed = {journal: shadow.position for journal, shadow in shadows.items()}
-    for _ in range(SWAP_ATTEMPTS_MAX):
+    for number in range(SWAP_ATTEMPTS_MAX):
         attempt = {journal: Shadow(journal, position) for journal, position in committed.items()}
-        cur.execute(f"BEGIN; SET LOCAL lock_timeout = '{SWAP_LOCK_TIMEOUT_SECONDS}s'")
+        cur.execute("BEGIN")
         try:
             _catch_up_and_swap(cur, projections, attempt, batch_events_max)
             cur.execute("COMMIT")
         except psycopg2.errors.LockNotAvailable:
             cur.execute("ROLLBACK")
+            time.sleep(min(0.02 * (1 + number), SWAP_PAUSE_SECONDS_MAX))
             continue
         return {journal: shadow.position for journal, shadow in attempt.items()}
     raise RebuildRefused(f"the live tables were in use at {SWAP_ATTEMPTS_MAX} attempts to swap them: try again later")
@@ -204,11 +212,14 @@ def _catch_up_and_swap(
 ) -> None:
     # EXCLUSIVE conflicts with the row locks of runners and not with readers. The table, not its rows: a runner might
     # otherwise begin with a journal that did not exist a moment ago, in tables that are about to be dropped.
-    cur.execute("LOCK TABLE projections IN EXCLUSIVE MODE")
+    cur.execute(f"SET LOCAL lock_timeout = {RUNNERS_LOCK_TIMEOUT_MS}; LOCK TABLE projections IN EXCLUSIVE MODE")
     for journal in _journals(cur):
         shadow = shadows.setdefault(journal, Shadow(journal))
         while _fold_next(cur, projections, shadow, batch_events_max):
             pass
+    live = sql.SQL(", ").join(sql.Identifier(SCHEMA, table) for table in _tables(projections))
+    cur.execute(f"SET LOCAL lock_timeout = {READERS_LOCK_TIMEOUT_MS}")
+    cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(live))
     for table in _tables(projections):
         _replace(cur, table)
     for projection in projections:
@@ -217,7 +228,6 @@ def _catch_up_and_swap(
 
 def _replace(cur: PgCursor, table: str) -> None:
     live, shadow = sql.Identifier(SCHEMA, table), _shadow(table)
-    cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(live))
     cur.execute(
         "SELECT CASE WHEN grantee = 0 THEN 'public' ELSE quote_ident(pg_get_userbyid(grantee)) END, privilege_type"
         " FROM pg_class, aclexplode(relacl) WHERE oid = %s::regclass AND grantee <> relowner",

@@ -68,7 +68,7 @@ class Statement:
 
     name = "statement"
     version = 1
-    tables = ("statement",)
+    tables: tuple[str, ...] = ("statement",)
     topics = MOVEMENT_TOPICS
 
     def __init__(self, members_remembered_max: int = MEMBERS_REMEMBERED_MAX) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -223,17 +224,18 @@ def rejected_list(settings: Settings, programme: str, code: str, status: str, li
         for row in found:
             show_json(row)
         return
-    columns = ("#number", "code", "field", "rule", "value", "type", "member", "id", "origin", "#attempts", "status")
     if not found:
         note("None.")
-        return
-    show_table(
-        columns,
-        (
-            (r.number, r.code, r.field, r.rule, r.value, r.type, r.member, r.id, r.origin, r.attempts, r.status)
-            for r in found
-        ),
-    )
+    elif sys.stdout.isatty():
+        for row in found:
+            say(f"{row.number:>6}  {row.code}: {row.field}: {row.rule}" + (f" (was {row.value})" if row.value else ""))
+            named = (
+                f"{name} {getattr(row, name)}" for name in ("type", "source", "id", "member") if getattr(row, name)
+            )
+            say(f"        {', '.join([*named, row.origin])}; {count(row.attempts, 'attempt')}, {row.status}")
+    else:
+        columns = ("number", "code", "field", "rule", "value", "type", "member", "id", "origin", "attempts", "status")
+        show_table(columns, ([getattr(row, name) for name in columns] for row in found))
 
 
 @rejected_group.command("show")
@@ -255,7 +257,7 @@ def rejected_show(settings: Settings, number: int, raw: bool, as_json: bool) -> 
         for name in found.__struct_fields__[:-1]:
             value = getattr(found, name)
             if value not in ("", None):
-                say(f"{name:<12}{instant(value) if hasattr(value, 'tzinfo') else value}")
+                say(f"{name:<12}{instant(value) if isinstance(value, datetime) else value}")
         body = found.body
         say("body        " + ("erased with its member" if body is None else f"{count(len(body), 'byte')}:"))
         say((body or b"").decode(errors="backslashreplace"))

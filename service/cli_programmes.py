@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import click
 import msgspec
@@ -70,7 +70,7 @@ def terms_group() -> None:
 
 @terms_group.command("check")
 @DOCUMENT
-def terms_check(file: click.utils.LazyFile) -> None:
+def terms_check(file: IO[bytes]) -> None:
     """Say all that is wrong with the terms document in FILE ("-": standard input); exit code 3 if anything is."""
     document = _checked(file.read())
     say(f"{document.name}: valid, effective from {instant(document.effective_from)}.")
@@ -88,7 +88,7 @@ def _checked(content: bytes) -> TermsDocument:
 @terms_group.command("publish")
 @DOCUMENT
 @command_options
-def terms_publish(given: Given, file: click.utils.LazyFile) -> None:
+def terms_publish(given: Given, file: IO[bytes]) -> None:
     """Publish the terms document in FILE ("-": standard input) as the programme's next version."""
     content = file.read()
     document = _checked(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -199,6 +200,17 @@ def statement(
 
 
 def _say_statement(found: list[StatementEntry]) -> None:
+    """Two lines a movement on a terminal, which may be narrow; a table in a pipe."""
+    if sys.stdout.isatty():
+        for entry in found:
+            topic = entry.topic.partition(".")[0]
+            about = entry.reference or entry.reason
+            say(
+                f"{entry.occurred_at:%Y-%m-%d %H:%M:%SZ}  {topic:<22} {entry.points:>+11,} = {entry.balance:,}  {about}"
+            )
+            beside = "; ".join(part for part in (_by(entry), _lots(entry), f"position {entry.position}") if part)
+            say(f"    {beside}")
+        return
     columns = ("occurred_at", "what", "#points", "#balance", "reference", "id", "by", "lots", "#position")
     show_table(
         columns,
@@ -210,13 +222,23 @@ def _say_statement(found: list[StatementEntry]) -> None:
                 entry.balance,
                 entry.reference or entry.reason,
                 entry.id,
-                f"terms {entry.terms}" + (f": {', '.join(entry.rules)}" if entry.rules else "") if entry.terms else "",
-                ", ".join(f"{layer.lot} {layer.points}" for layer in entry.lots),
+                _by(entry),
+                _lots(entry),
                 entry.position,
             )
             for entry in found
         ),
     )
+
+
+def _by(entry: StatementEntry) -> str:
+    if entry.terms is None:
+        return ""
+    return f"terms {entry.terms}" + (f": {', '.join(entry.rules)}" if entry.rules else "")
+
+
+def _lots(entry: StatementEntry) -> str:
+    return ", ".join(f"{layer.lot} {layer.points}" for layer in entry.lots)
 
 
 def _read(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NoReturn
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NoReturn
 
 import click
 import msgspec
@@ -55,7 +56,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
+        justify: Literal["left", "right"] = "right" if column.startswith("#") else "left"
+        table.add_column(column.removeprefix("#"), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value, grouped=True) for value in row))
     Console(highlight=False, markup=False).print(table)
@@ -66,12 +68,14 @@ def _cell(value: Any, *, grouped: bool) -> str:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}" if grouped else str(value)
-    return f"{value}" if isinstance(value, str) else instant(value) if hasattr(value, "tzinfo") else str(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%SZ}" if grouped else instant(value)
+    return str(value)
 
 
-def instant(value: Any) -> str:
+def instant(value: datetime) -> str:
     """An instant as RFC 3339 in UTC, without a fraction if it has none."""
-    return str(value.isoformat()).replace("+00:00", "Z")
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -49,7 +49,7 @@ def command_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="The outcome as JSON.")
     @click.pass_obj
     def command(
-        settings: Settings, *, programme: str, key: str, source: str, at: str, as_json: bool, **arguments: Any
+        settings: Settings, /, *, programme: str, key: str, source: str, at: str, as_json: bool, **arguments: Any
     ) -> None:
         given = Given(settings=settings, programme=programme, key=key, source=source, at=at, as_json=as_json)
         function(given, **arguments)

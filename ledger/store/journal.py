@@ -156,7 +156,7 @@ def lock_head(cur: PgCursor, journal: int, *, begin: bool = False) -> Head:
     cur.execute(
         ("BEGIN; " if begin else "")
         + "SELECT kind, position, frontier, recorded_at, greatest(clock_timestamp(), recorded_at),"
-        " CASE kind WHEN 'programme' THEN (SELECT terms_versions FROM programmes WHERE programme = name) END"
+        " CASE kind WHEN 'programme' THEN (SELECT terms_versions FROM programmes WHERE programme = journals.name) END"
         " FROM journals WHERE journal = %s FOR UPDATE",
         (journal,),
     )

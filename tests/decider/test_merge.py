@@ -79,6 +79,12 @@ def test_a_redemption_that_came_by_merge_can_be_reversed() -> None:
     ).leaves(active=30)
 
 
+def test_what_is_too_old_for_the_other_member_is_forgotten_on_arrival() -> None:
+    """Also where the merge is dated as the other member's newest event, so that its newest time does not move."""
+    scenario = given(accrue(30), redeem(10, day=1), accrue(1, "late", member="bob", day=27), merge(day=27))
+    scenario.when(reverse(member="bob", day=2)).then("REDEMPTION_NOT_FOUND")
+
+
 def test_the_other_members_open_holds_do_not_matter() -> None:
     """Only the member that ends must be settled."""
     given(accrue(5, member="bob"), hold(5, member="bob")).when(merge(day=1)).then(happened(MembersMerged, side="out"))

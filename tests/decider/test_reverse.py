@@ -74,7 +74,7 @@ def test_a_captured_hold_is_reversed_under_the_id_of_the_capture() -> None:
 
 def test_a_layer_that_gets_points_back_counts_as_opened_then() -> None:
     """Redeemed and reversed when it became available, it is one layer again; earlier clawbacks pass it by."""
-    given(accrue(10), redeem(10, day=3), terms=terms(activation="3D")).when(reverse(day=3)).layers(layer(1, 10, 3))
+    given(accrue(10), redeem(4, day=3), terms=terms(activation="3D")).when(reverse(day=3)).layers(layer(1, 10, 3))
 
 
 def test_reversed_points_repay_no_arrears() -> None:

@@ -58,6 +58,7 @@ class Club:
         self.database = database
         self.count = journals
         self.name = f"club-{next(_names):06}"
+        self._journals: list[int] = []
 
     def open(self, ledger: Ledger, terms: dict[str, Any] | None = None) -> Club:
         """Create it and publish its terms: a point a dollar, unless changed."""
@@ -111,8 +112,11 @@ class Club:
     # --- what is there -----------------------------------------------------------------------------------------
 
     def journals(self) -> list[int]:
-        with self.database.connection() as cursor:
-            return log.find_journals(cursor, "programme", self.name)
+        """Its journal numbers by ordinal, none while there is no programme; they never change."""
+        if not self._journals:
+            with self.database.connection() as cursor:
+                self._journals = log.find_journals(cursor, "programme", self.name)
+        return self._journals
 
     def journal_of(self, member: str) -> int:
         return self.journals()[self.ordinal_of(member)]
@@ -128,10 +132,7 @@ class Club:
     def rows(self) -> list[list[log.EventRow]]:
         """The events of each journal, by ordinal."""
         with self.database.connection() as cursor:
-            return [
-                log.read(cursor, number, after=0, limit=1_000_000)
-                for number in log.find_journals(cursor, "programme", self.name)
-            ]
+            return [log.read(cursor, journal, after=0, limit=1_000_000) for journal in self.journals()]
 
     def folded(self, upto: dict[int, int] | None = None) -> dict[str, Member]:
         """The members, by a fold of the whole log, or of each journal's up to a position."""
@@ -207,7 +208,7 @@ def assert_sound(club: Club, *ledgers: Ledger) -> None:
     for name, state in _loaded(club, folded).items():
         _assert_same(state, folded[name])
     for ledger in ledgers:
-        _assert_cache_follows(club, ledger)
+        assert_cache_follows(club, ledger)
 
 
 def _loaded(club: Club, names: Iterable[str]) -> dict[str, Member]:
@@ -218,7 +219,7 @@ def _loaded(club: Club, names: Iterable[str]) -> dict[str, Member]:
     return loaded
 
 
-def _assert_cache_follows(club: Club, ledger: Ledger) -> None:
+def assert_cache_follows(club: Club, ledger: Ledger) -> None:
     caches = {journal: ledger._caches[journal] for journal in club.journals() if journal in ledger._caches}
     upto = {journal: caches[journal].position if journal in caches else 0 for journal in club.journals()}
     folded = club.folded(upto)

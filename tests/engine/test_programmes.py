@@ -138,3 +138,23 @@ def test_terms_published_by_another_writer_are_seen(club: Club, ledger: Ledger, 
     assert statuses(other.handle(submissions([club.terms("t2", {"earning": {"rate": "0.03"}})]))) == ["posted"]
     ledger.handle(submissions([club.buy(name, f"{name}-2", minutes=2) for name in names]))
     assert {each.active for each in club.figures().values()} == {400}
+
+
+def test_programmes_called_by_their_own_names(database: Database, ledger: Ledger) -> None:
+    """A programme's label is no part of finding its terms: two labelled as they are called write side by side."""
+    clubs = [Club(database, 1), Club(database, 16)]
+    for club in clubs:
+        ledger.handle([Submission(club.creation(name=club.name)), Submission(club.terms("t"))])
+        assert statuses(ledger.handle(submissions([club.enrol("a"), club.buy("a", "b1")]))) == ["posted"] * 2
+    for club in clubs:
+        assert statuses(ledger.handle(submissions([club.buy("a", "b2")]))) == ["posted"]
+        assert_sound(club, ledger)
+
+
+def test_a_writer_reads_the_terms_again_only_when_they_changed(
+    club: Club, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling terms is slow beside a small transaction."""
+    ledger.handle(submissions([club.enrol("a")]))
+    monkeypatch.setattr("ledger.transaction.read_programme", None)
+    assert statuses(ledger.handle(submissions([club.buy("a", "b1")]))) == ["posted"]

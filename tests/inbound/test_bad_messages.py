@@ -175,6 +175,4 @@ def test_a_message_of_the_largest_size_is_read() -> None:
 def test_a_message_without_programme_needs_one_of_the_way_in() -> None:
     found = decode(SURVEY.replace(b'"programme":"demo",', b""))
     assert isinstance(found, Malformed)
-    assert str(found.rejection) == (
-        "PROGRAMME_MISSING: programme: must be given, in the message or by the way in"
-    )
+    assert str(found.rejection) == ("PROGRAMME_MISSING: programme: must be given, in the message or by the way in")

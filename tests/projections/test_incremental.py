@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ledger.events import Allocation, MemberEnrolled, MembersMerged, OpenedLot, PointsRedeemed, PointsTransferredIn
+from ledger.evolver import fold
 from ledger.figures import figures
+from ledger.member import initial
 from ledger.store.database import Database
 from ledger.values import FAR
 from projections.balances import Balances, read_balance
@@ -91,3 +95,30 @@ def test_live_tables_equal_the_fold_and_the_rebuild(
     rebuild(database_dsn, projections, batch_events_max=cuts.draw(st.sampled_from([3, 50, 1000])))
     with database.connection() as cur:
         assert table_digests(cur, projections) == live
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_a_layer_that_was_spent_opens_anew(database: Database, limit: int) -> None:
+    """Spent and brought back by a merge, it has the instant of its new opening, though that is the earlier one."""
+    at = datetime(2026, 2, 1, tzinfo=UTC)
+    common = {"programme": "club", "member": "ann", "source": "desk"}
+
+    def layer(points: int, day: int) -> OpenedLot:
+        opened_at = at + timedelta(days=day)
+        return OpenedLot("x.000001", points, opened_at, available_at=at + timedelta(days=10))
+
+    taken = [Allocation("x.000001", 5, at + timedelta(days=10))]
+    times = {"occurred_at": at + timedelta(days=12), "reversible_until": at, "keep_until": at}
+    events = [
+        MemberEnrolled(id="1", occurred_at=at, **common),
+        PointsTransferredIn(id="2", occurred_at=at, sender="bob", points=5, lots=[layer(5, 9)], **common),
+        PointsRedeemed(id="3", points=5, allocations=taken, terms=1, **times, **common),
+        MembersMerged(id="4", occurred_at=at, side="in", other="bob", lots=[layer(7, 2)], **common),
+    ]
+    (journal,) = new_journals(database)
+    record(database, journal, events, {})
+    Runner(database, [Balances()], batch_events_max=limit).run_once()
+    (expected,) = fold(initial("ann"), events).layers()
+    with database.connection() as cur:
+        cur.execute("SELECT points, opened_at FROM lots")
+        assert cur.fetchall() == [(7, at + timedelta(days=2))] == [(expected.points, expected.opened_at)]

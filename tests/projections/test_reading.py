@@ -31,7 +31,7 @@ AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 @histories
 @given(seed=st.integers(0, 10**9), share=st.floats(0, 1))
 def test_the_past_as_the_log_has_it(database: Database, seed: int, share: float) -> None:
-    """Now, the folds agree with the tables; at any past pair of instants, with the core's fold of the events known then."""
+    """Now the folds agree with the tables, and at past instants with the core's fold of what was known then."""
     history = History(seed, 80, terms=TERMS)
     (journal,) = new_journals(database, 1, f"club{seed}-{share}")
     versions: dict[str, int] = {}
@@ -90,7 +90,7 @@ def test_a_late_event_stands_where_it_was_recorded_and_counts_from_when_it_occur
     record(database, journal, [accrued("late", AT + timedelta(days=1), 70)], versions)
     Runner(database, PROJECTIONS).run_once()
     with database.connection() as cur:
-        assert [(entry.id, entry.balance) for entry in read_statement(cur, journal, "ann")] == [("new", 5), ("late", 75)]
+        assert [(e.id, e.balance) for e in read_statement(cur, journal, "ann")] == [("new", 5), ("late", 75)]
         day_2 = AT + timedelta(days=2)
         assert balance_as_of(cur, journal, "ann", day_2, before).active == 0
         assert balance_as_of(cur, journal, "ann", day_2, clock(database)).active == 70
@@ -101,16 +101,17 @@ def test_a_late_event_stands_where_it_was_recorded_and_counts_from_when_it_occur
 
 
 def test_an_entry_says_by_which_rules_and_from_which_lots(database: Database) -> None:
-    """Provenance reads back as the event has it, odd characters included; an instant with an offset is the same instant."""
+    """Provenance reads back as the event has it, with odd characters and with instants that have an offset."""
     (journal,) = new_journals(database)
     at = AT.astimezone(timezone(timedelta(hours=8)))
-    parts = [Part(rules=["base", "double\\day"], base_minor=900, rate="1/100"), Part(rules=["base"], base_minor=1, rate="1")]
+    parts = [
+        Part(rules=["base", "double\\day"], base_minor=900, rate="1/100"),
+        Part(rules=["base"], base_minor=1, rate="1"),
+    ]
     first = accrued("order\\1", at, 10, purchase="order\\1", parts=parts)
     layer = {"lot": first.lot, "available_at": first.available_at, "expires_at": first.expires_at}
-    taken = [{**layer, "points": 4}]
-    spent = of(
-        PointsRedeemed, "r", AT, points=4, allocations=taken, reversible_until=AT, keep_until=AT, terms=2, reason='a "b"'
-    )
+    taken = {"points": 4, "allocations": [{**layer, "points": 4}], "reason": 'a "b"'}
+    spent = of(PointsRedeemed, "r", AT, **taken, reversible_until=AT, keep_until=AT, terms=2)
     record(database, journal, [of(MemberEnrolled, "e", at), first, spent], {})
     Runner(database, PROJECTIONS).run_once()
     with database.connection() as cur:

@@ -57,14 +57,13 @@ def test_a_rebuild_beside_appends_and_runners_misses_nothing(database: Database,
         while not done.is_set():
             with database.connection() as cur:
                 cur.execute(
-                    "SELECT count(*), count(*) FILTER (WHERE newest.balance <> balances.open + balances.held)"
-                    " FROM statement LEFT JOIN balances USING (journal, member), LATERAL (SELECT balance FROM statement s"
-                    "  WHERE (s.journal, s.member) = (statement.journal, statement.member) ORDER BY position DESC LIMIT 1"
-                    " ) newest"
+                    "SELECT count(*), sum(s.points), (SELECT sum(open + held) FROM balances),"
+                    " (SELECT sum(points) FROM lots), (SELECT sum(open) FROM balances) FROM statement s"
                 )
-                count, wrong = cur.fetchone() or (0, 0)
+                count, *sums = (value or 0 for value in cur.fetchone() or ())
             assert count >= seen
-            assert wrong == 0
+            assert sums[0] == sums[1], "the statement and the balances are not of one position"
+            assert sums[2] == sums[3], "the lots and the balances are not of one position"
             seen = count
 
     threads = [watched(write), watched(follow), watched(read)]
@@ -85,6 +84,20 @@ def test_a_rebuild_beside_appends_and_runners_misses_nothing(database: Database,
     with database.connection() as cur:
         assert table_digests(cur, PROJECTIONS) == live
     assert report.events_count == sum(len(history.events) for history in histories)
+
+
+def test_a_swap_that_has_much_to_catch_up_folds_it_in_one_transaction(
+    database: Database, database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many batches of two journals between lock and commit: what one batch staged must not be merged with the next."""
+    histories = [History(seed, 150) for seed in (45, 46)]
+    journals = new_journals(database, 2)
+    for journal, history in zip(journals, histories, strict=True):
+        record(database, journal, history.events, {})
+    monkeypatch.setattr(rebuilding, "_fill", lambda *_: None)
+    rebuild(database_dsn, PROJECTIONS, batch_events_max=20)
+    for journal, history in zip(journals, histories, strict=True):
+        check_against_fold(database, journal, history)
 
 
 def test_a_rebuild_leaves_the_schema_as_it_was(database: Database, database_dsn: str) -> None:
@@ -145,7 +158,6 @@ def test_a_reader_who_holds_a_table_makes_the_swap_wait_and_then_refuse(
 ) -> None:
     """The swap lets readers through between its attempts and gives up after the last; the live tables stay."""
     monkeypatch.setattr(rebuilding, "SWAP_ATTEMPTS_MAX", 2)
-    monkeypatch.setattr(rebuilding, "SWAP_LOCK_TIMEOUT_SECONDS", 0.2)
     with database.transaction() as cur:
         cur.execute("SELECT count(*) FROM lots")
         with pytest.raises(RebuildRefused, match="in use"):
@@ -153,8 +165,9 @@ def test_a_reader_who_holds_a_table_makes_the_swap_wait_and_then_refuse(
     rebuild(database_dsn, PROJECTIONS)
 
 
-def test_two_rebuilds_at_once_are_refused(database: Database, database_dsn: str) -> None:
+def test_two_rebuilds_at_once_are_refused(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second would pull the shadow away from under the first."""
+    monkeypatch.setattr(rebuilding, "TURN_TIMEOUT_MS", 50)
     connection = connect(database_dsn)
     with connection.cursor() as cur:
         cur.execute("SELECT pg_advisory_lock(%s)", (rebuilding._REBUILD_LOCK_KEY,))

@@ -220,6 +220,7 @@ class CoreBesideOracle(RuleBasedStateMachine):
         edges = {layer[name] for layer in m["layers"] for name in ("opened_at", "available_at", "expires_at")}
         edges |= {hold[name] for hold in m["holds"] for name in ("at", "times_out_at")}
         edges |= {entry[name] for entry in m["purchases"] + m["redemptions"] for name in ("at", "until", "keep")}
+        edges |= {part["expires_at"] for entry in m["redemptions"] + m["holds"] for part in entry["left"]}
         edges |= {m["arrears_since"], m["newest"]}
         near = sorted(edge for edge in edges - {None} if abs(edge - self.now) < timedelta(days=15))
         return near[shift % len(near)] if near else self.now

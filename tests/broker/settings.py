@@ -1,0 +1,61 @@
+"""server.properties of a Kafka of one node, broker and controller in one process, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.broker.ports import LOOPBACK
+
+SETTINGS: Mapping[str, str] = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "BROKER",
+    "controller.listener.names": "CONTROLLER",
+    # Topics are made on purpose: a misspelt one is an error, as in production.
+    "auto.create.topics.enable": "false",
+    # Kafka's own topics, on one node.
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # Groups form at once, and a member that was killed or stopped can be missed after a second.
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    # After SIGKILL the controller lets the broker in again only when its last session is over (9 s by default).
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    # A transaction whose producer was killed is aborted soon after its own timeout, and readers go on.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # Little memory and few threads.
+    "log.cleaner.dedupe.buffer.size": "2097152",
+    "num.network.threads": "2",
+    "num.io.threads": "2",
+    "background.threads": "2",
+}
+
+LOG_LEVELS: Mapping[str, str] = {
+    "defaultLogLevel": "info",
+    # They list every setting at every start.
+    "log.kafka.server.KafkaConfig": "warn",
+    "log.org.apache.kafka.common.config.AbstractConfig": "warn",
+    "showDateTime": "true",
+    "dateTimeFormat": "HH:mm:ss.SSS",
+    "showThreadName": "false",
+}
+
+
+def server_properties(port: int, controller_port: int, data: Path, overrides: Mapping[str, str]) -> str:
+    """The text of server.properties: SETTINGS, the places, and what the caller wants otherwise."""
+    places = {
+        "listeners": f"BROKER://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"BROKER://{LOOPBACK}:{port}",
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "log.dirs": str(data),
+    }
+    return "".join(f"{name}={value}\n" for name, value in {**SETTINGS, **places, **overrides}.items())
