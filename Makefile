@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check clean
+.PHONY: help demo test bench check kafka clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,9 +27,12 @@ check: $(VENV)/.test  ## Lint, formatting and types
 	@echo "mypy --strict ledger …"
 	@$(BIN)/mypy
 
+kafka: $(VENV)/.test  ## Run a real Apache Kafka on localhost:9092 (or the next free port) until Ctrl-C; needs Java 17 and Maven
+	@$(BIN)/python -m tests.broker
+
 clean:  ## Remove what was built, and the demo's data (its server is stopped first)
 	@if [ -x $(BIN)/python ] && [ -d demo-data ]; then $(BIN)/python -m service.demo --clean; fi
-	@rm -rf $(VENV) demo-data bench-results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) demo-data bench-results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean"
 

@@ -26,7 +26,9 @@ from ledger.engine import Ledger, Submission
 from ledger.store.database import Database, connect
 
 BATCH = 5_000
-COPY_OUT = "COPY (SELECT * FROM events WHERE journal = %s AND position > %s ORDER BY position) TO STDOUT (FORMAT binary)"
+COPY_OUT = (
+    "COPY (SELECT * FROM events WHERE journal = %s AND position > %s ORDER BY position) TO STDOUT (FORMAT binary)"
+)
 
 
 def ingest(ledger: Ledger, messages: list[bytes]) -> None:
@@ -157,7 +159,9 @@ def measure(server_dsn: str, *, rounds: int = 5, count: int = 30_000, journals: 
     checked = check(database, raw_dsn, (rounds + 1) * count)
     ledger.close()
     database.close()
-    figures: dict[str, Any] = {f"{name}_per_s": round(median(values)) for name, values in rates.items() if "us" not in name}
+    figures: dict[str, Any] = {
+        f"{name}_per_s": round(median(values)) for name, values in rates.items() if "us" not in name
+    }
     return figures | {
         "python_us_per_purchase": round(median(rates["python_us_per_purchase"]), 1),
         "ratio_to_raw_copy": round(median(rates["ours"]) / median(rates["raw_copy"]), 3),

@@ -24,7 +24,7 @@ class MemberCache:
         self._weight_max = weight_max
 
     def settle(self, touched: dict[str, Member], position: int) -> None:
-        """Keep what a committed transaction touched, which is now the state at `position`, and evict what is too much."""
+        """Keep what a committed transaction touched, now the state at `position`, and evict what is too much."""
         members, weights = self.members, self._weights
         for name, member in touched.items():
             members[name] = member

@@ -1,11 +1,11 @@
 """Commands: what may be asked of the ledger, and at once the messages that upstream systems send.
 
 A message on a wire is a command as JSON: `type` names it with its version, `source` + `id` is its idempotency key, and
-unknown fields are refused. So there is one definition of each, one JSON Schema of each (`schemas/inbound`), and every way
-in (file, command line, Kafka, HTTP) means the same thing by it.
+unknown fields are refused. So there is one definition of each, one JSON Schema of each (`schemas/inbound`), and every
+way in (file, command line, Kafka, HTTP) means the same thing by it.
 
-Every command has `id`, `source`, `programme` (may be left out where the way in names one) and `occurred_at`, the business
-time; member commands have `member`.
+Every command has `id`, `source`, `programme` (may be left out where the way in names one) and `occurred_at`, the
+business time; member commands have `member`.
 """
 
 from __future__ import annotations

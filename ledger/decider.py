@@ -202,9 +202,7 @@ def _named(entries: Iterable[Any], id: str, source: str | None, own: str) -> lis
     return [entry for entry in found if entry.source == own] or found
 
 
-def _find(
-    entries: Iterable[Any], id: str, source: str | None, own: str, field: str, noun: str
-) -> Any | Rejection:
+def _find(entries: Iterable[Any], id: str, source: str | None, own: str, field: str, noun: str) -> Any | Rejection:
     found = _named(entries, id, source, own)
     if not found:
         window = {"hold": "open", "redemption": "within its reversal window"}[noun]
@@ -354,6 +352,10 @@ def _repaid(member: Member, points: int, at: datetime) -> int:
 
 
 def _return(member: Member, command: RecordReturn, terms: Terms | None, programme: Programme) -> Decision:
+    if command.lines is not None and command.amount_minor is not None:
+        return Rejection(
+            "INVALID_FIELD", "amount_minor", "must be left out where lines are given", str(command.amount_minor)
+        )
     if terms is None:
         return _terms_missing(command)
     if member.status != "open":
@@ -485,9 +487,7 @@ def _reverse(member: Member, command: ReverseRedemption, terms: Terms | None, pr
     )
 
 
-def _restored(
-    allocations: list[Allocation], at: datetime, terms: Terms
-) -> tuple[list[Allocation], list[Allocation]]:
+def _restored(allocations: list[Allocation], at: datetime, terms: Terms) -> tuple[list[Allocation], list[Allocation]]:
     """What comes back of reversed allocations, each to its own lot, and what is forfeited."""
     restored: list[Allocation] = []
     forfeited: list[Allocation] = []
@@ -583,9 +583,7 @@ def _release_hold(member: Member, command: ReleaseHold, terms: Terms | None, pro
     return (_release(command, hold, "requested"),)
 
 
-def _release(
-    command: MemberCommand, hold: Hold, why: Any, allocations: list[Allocation] | None = None
-) -> HoldReleased:
+def _release(command: MemberCommand, hold: Hold, why: Any, allocations: list[Allocation] | None = None) -> HoldReleased:
     given_back = hold.allocations if allocations is None else allocations
     return HoldReleased(
         **_of(command),
@@ -859,7 +857,8 @@ def _survey(member: Member, command: RecordSurvey, terms: Terms | None, programm
         return _not_open(member)
     lowest, highest = command.scale
     if lowest >= highest:
-        return Rejection("SCALE_INVALID", "scale", "must be [lowest, highest], lowest below highest", f"{command.scale}")
+        rule = "must be [lowest, highest], lowest below highest"
+        return Rejection("SCALE_INVALID", "scale", rule, str(command.scale))
     for question, answer in command.answers.items():
         if not isinstance(answer, str) and not lowest <= answer <= highest:
             rule = f"must be within the scale {lowest} to {highest}"
@@ -960,9 +959,7 @@ def _attribute_cost(member: Member, command: AttributeCost, terms: Terms | None,
     )
 
 
-def _wallet_share(
-    member: Member, command: RecordWalletShare, terms: Terms | None, programme: Programme
-) -> Decision:
+def _wallet_share(member: Member, command: RecordWalletShare, terms: Terms | None, programme: Programme) -> Decision:
     if member.status != "open":
         return _not_open(member)
     if refusal := _refuse_currency(command.currency, programme):

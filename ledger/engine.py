@@ -24,7 +24,15 @@ from eventsourcing.persistence import OperationalError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ledger.cache import MemberCache
-from ledger.commands import AnyCommand, AnyMemberCommand, MemberCommand, MergeMembers, TransferPoints, UndoMerge
+from ledger.commands import (
+    AnyCommand,
+    AnyMemberCommand,
+    CreateProgramme,
+    MemberCommand,
+    MergeMembers,
+    TransferPoints,
+    UndoMerge,
+)
 from ledger.decider import other_member
 from ledger.member import initial
 from ledger.programmes import ProgrammeInfo, journal_of, read_programme
@@ -41,6 +49,8 @@ ATTEMPTS_MAX = 5
 CACHE_WEIGHT_MAX = 2_000_000
 """Entries (open layers, purchases, redemptions, holds) that a writer keeps of all its journals together, by default."""
 JOURNAL_THREADS_MAX = 8
+NO_JOURNAL = 0
+"""Stands for the journal of what has none: messages that are no command, or of no programme."""
 
 _RETRIED_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
 """Serialization failure, deadlock, lock timeout, and a server that is shutting down or starting up."""
@@ -49,8 +59,8 @@ _RETRIED_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57
 class Ledger:
     """The writer of a database's journals; safe to share between threads.
 
-    `cache_weight_max` bounds memory (entries of member state, about 0.5 KiB each); `clock_tolerance` is how far ahead of
-    the database's clock a business time may be.
+    `cache_weight_max` bounds memory (entries of member state, about 0.5 KiB each); `clock_tolerance` is how far ahead
+    of the database's clock a business time may be.
     """
 
     def __init__(
@@ -105,26 +115,35 @@ class Ledger:
         that touches several journals, or the programme itself, is a list of its own, after all that came before it.
         """
         pending: dict[int, Work] = {}
+        infos: dict[str, ProgrammeInfo | None] = {}
         for number, submission in enumerate(submissions):
             command = submission.command
-            info = self._programmes.get(command.programme) or self._find_programme(command.programme)
+            name = command.programme
+            if name not in infos:
+                infos[name] = self._programmes.get(name) or self._find_programme(name)
+            info = infos[name]
             if info is not None and _is_of_one_journal(command, info):
-                journal = journal_of(info, command.member)
-                work = pending.get(journal)
-                if work is None:
-                    work = pending[journal] = Work(journals=(journal,), info=info, auto_enrol=auto_enrol)
-                work.numbers.append(number)
+                journals: tuple[int, ...] = (journal_of(info, command.member),)
+            elif isinstance(command, Malformed) or (info is None and not isinstance(command, CreateProgramme)):
+                journals, info = (), None  # nothing can become of it but to be kept
+            else:
+                if pending:
+                    yield list(pending.values())
+                    pending = {}
+                yield [Work(journals=self._journals(command, info), info=info, auto_enrol=auto_enrol, numbers=[number])]
+                infos.pop(name, None)
                 continue
-            if pending:
-                yield list(pending.values())
-                pending = {}
-            yield [Work(journals=self._journals(command, info), info=info, auto_enrol=auto_enrol, numbers=[number])]
+            home = journals[0] if journals else NO_JOURNAL
+            work = pending.get(home)
+            if work is None:
+                work = pending[home] = Work(journals=journals, info=info, auto_enrol=auto_enrol, numbers=[])
+            work.numbers.append(number)
         if pending:
             yield list(pending.values())
 
-    def _journals(self, command: AnyCommand | Malformed, info: ProgrammeInfo | None) -> tuple[int, ...]:
+    def _journals(self, command: AnyCommand, info: ProgrammeInfo | None) -> tuple[int, ...]:
         """The journals, ascending, of a command that is planned on its own: its members', or the programme's first."""
-        if info is None or isinstance(command, Malformed):
+        if info is None:
             return ()
         if not isinstance(command, MemberCommand):
             return (info.journals[0],)

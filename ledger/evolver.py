@@ -126,9 +126,7 @@ def _points_accrued(member: Member, event: PointsAccrued) -> None:
     member.lots_opened += 1
     if event.repaid:
         _repay(member, event.repaid)
-    member.add_layer(
-        event.lot, event.points - event.repaid, event.occurred_at, event.available_at, event.expires_at
-    )
+    member.add_layer(event.lot, event.points - event.repaid, event.occurred_at, event.available_at, event.expires_at)
     if event.purchase is not None:
         purchase = member.purchases.get((event.source, event.purchase))
         if purchase is not None:

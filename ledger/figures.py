@@ -11,7 +11,8 @@ from ledger.values import FAR
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """Points of a member at an instant. All are >= 0.
+    """Points of a member at an instant. All are >= 0, but for `spent` where a redemption that a merge brought was
+    reversed.
 
     `balance` = active + pending + held. `expired` counts what time has expired whether or not it is recognised yet.
     `next_expiry_points` expire at `next_expiry_at`, of those available or pending.

@@ -102,7 +102,7 @@ class GroupCommit:
         failure: BaseException | None = None
         try:
             self._ledger.handle_into(outcomes, [waiting.submission for waiting in batch])
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised in the threads that wait
             failure = error
         failed = []
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -115,8 +115,8 @@ class GroupCommit:
             self._handle_failed(failed, failure, alone=len(batch) == 1)
 
     def _handle_failed(self, failed: Sequence[_Waiting], error: BaseException, *, alone: bool) -> None:
-        """Tell every thread whose command failed, where the database did or the command was alone. Otherwise one command
-        may have failed them all: handle each by itself, so that only the culprit's thread hears of it.
+        """Tell every thread whose command failed, where the database did or the command was alone. Otherwise one
+        command may have failed them all: handle each by itself, so that only the culprit's thread hears of it.
         """
         if alone or is_passing(error):
             for waiting in failed:

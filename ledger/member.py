@@ -1,7 +1,8 @@
 """The state of a member: what deciding the next command needs, and no more.
 
 Spent layers leave at once, purchases and redemptions once no message about them can still be accepted, so a member's
-state follows what is open and not what ever happened. A state is owned by whoever folds it: `evolve` changes it in place.
+state follows what is open and not what ever happened. A state is owned by whoever folds it: `evolve` changes it in
+place.
 """
 
 from __future__ import annotations

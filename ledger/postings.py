@@ -90,8 +90,9 @@ def _booked(event: Event) -> list[Posting]:
             return [Posting("open", -points), Posting("transferred", points)]
         case PointsTransferredIn(points=points, repaid=repaid):
             return [Posting("transferred", -points), Posting("arrears", repaid), Posting("open", points - repaid)]
-        case MemberClosed(forfeited=forfeited, arrears_written_off=arrears) | MemberErased(
-            forfeited=forfeited, arrears_written_off=arrears
+        case (
+            MemberClosed(forfeited=forfeited, arrears_written_off=arrears)
+            | MemberErased(forfeited=forfeited, arrears_written_off=arrears)
         ):
             points = _sum(forfeited)
             return [

@@ -80,5 +80,5 @@ def _publish(state: ProgrammeState, command: PublishTerms) -> tuple[TermsPublish
 
 
 def canonical_document(document: TermsDocument) -> bytes:
-    """The document as recorded. What is left out means its default for ever, so a default of the format never changes."""
+    """The document as recorded. What is left out means its default for ever: defaults of the format never change."""
     return msgspec.json.encode(document)

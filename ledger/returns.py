@@ -253,8 +253,7 @@ def _newest_first(member: Member, skus: set[str], at: datetime) -> list[Purchase
     candidates = [
         purchase
         for purchase in reversed(member.purchases.values())
-        if purchase.occurred_at <= at <= purchase.returnable_until
-        and any(line.sku in skus for line in purchase.lines)
+        if purchase.occurred_at <= at <= purchase.returnable_until and any(line.sku in skus for line in purchase.lines)
     ]
     candidates.sort(key=lambda purchase: purchase.occurred_at, reverse=True)  # stable: latest recorded stays first
     return candidates

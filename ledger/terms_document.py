@@ -131,7 +131,8 @@ class When(_Part, frozen=True, kw_only=True, rename={"from_": "from"}):
         bool | None, Meta(description="true: the member's first purchase only; false: all but the first.")
     ] = None
     attributes: Annotated[
-        dict[CheckedIdentifier, CheckedLabel] | None, Meta(description="Each of these attributes of the member has this value.")
+        dict[CheckedIdentifier, CheckedLabel] | None,
+        Meta(description="Each of these attributes of the member has this value."),
     ] = None
     from_: Annotated[Instant | None, Meta(description="Not before this instant.")] = None
     until: Annotated[Instant | None, Meta(description="Before this instant.")] = None
@@ -140,7 +141,9 @@ class When(_Part, frozen=True, kw_only=True, rename={"from_": "from"}):
 class Multiplier(_Part, frozen=True, kw_only=True):
     """A named rule that multiplies the rate of the lines it applies to."""
 
-    rule: Annotated[CheckedIdentifier, Meta(description="The rule's name; it is recorded with every accrual it shaped.")]
+    rule: Annotated[
+        CheckedIdentifier, Meta(description="The rule's name; it is recorded with every accrual it shaped.")
+    ]
     multiplier: Annotated[
         DecimalText | MultiplierFraction,
         Meta(

@@ -57,6 +57,8 @@ from ledger.submissions import Malformed, Outcome, Submission
 CATCH_UP_EVENTS_MAX = 20_000
 """When other writers have appended more than this, their journal's cache is dropped rather than caught up."""
 CATCH_UP_PAGE = 5_000
+LOAD_MEMBERS_MAX = 500
+"""Members read at once when a batch finds them cold: bounds the memory that their histories take."""
 SNAPSHOT_AFTER_EVENTS = 256
 """A cold read of more events than this, and than the state has entries, leaves a snapshot."""
 
@@ -178,7 +180,7 @@ class Transaction:
             self._load_members(journal, names[journal])
 
     def _is_recorded(self, sent: Sent) -> bool:
-        """Whether an earlier try was committed: all of it was or nothing, and no other writer gives its keys its positions."""
+        """Whether an earlier try was committed: all of it was, or nothing."""
         recorded = self._recorded
         return bool(sent.given) and all(key in recorded and recorded[key][1] == at for key, at in sent.given.items())
 
@@ -227,9 +229,7 @@ class Transaction:
             return self._handle_member(command, key, digest)
         return self._handle_programme(command, key, digest)
 
-    def _again(
-        self, command: AnyCommand, key: bytes, digest: bytes, recorded: tuple[bytes, int, int]
-    ) -> Outcome:
+    def _again(self, command: AnyCommand, key: bytes, digest: bytes, recorded: tuple[bytes, int, int]) -> Outcome:
         recorded_digest, first, events = recorded
         if digest != recorded_digest:
             rule = f"were recorded before with other input, at position {first}: use a new id"
@@ -506,22 +506,28 @@ def catch_up(cur: PgCursor, cache: MemberCache, head: Head) -> None:
 
 def load_members(cur: PgCursor, journal: int, names: Sequence[str]) -> tuple[dict[str, Member], dict[str, int]]:
     """States of members by name, from the newest snapshots and the events after them, and how many events each took."""
-    streams = [MEMBER_STREAM + name for name in names]
     members = {name: initial(name) for name in names}
+    replayed = dict.fromkeys(names, 0)
+    for start in range(0, len(names), LOAD_MEMBERS_MAX):
+        _load_some(cur, journal, names[start : start + LOAD_MEMBERS_MAX], members, replayed)
+    return members, replayed
+
+
+def _load_some(
+    cur: PgCursor, journal: int, names: Sequence[str], members: dict[str, Member], replayed: dict[str, int]
+) -> None:
     cur.execute(
         "SELECT originator_id, state FROM member_snapshots"
         " WHERE journal = %s AND layout = %s AND originator_id = ANY (%s)",
-        (journal, STATE_LAYOUT, streams),
+        (journal, STATE_LAYOUT, [MEMBER_STREAM + name for name in names]),
     )
     for stream, state in cur.fetchall():
         members[stream.removeprefix(MEMBER_STREAM)] = thaw(bytes(state))
-    replayed = dict.fromkeys(names, 0)
-    after = [(MEMBER_STREAM + name, member.version) for name, member in members.items()]
+    after = [(MEMBER_STREAM + name, members[name].version) for name in names]
     for _, stream, _, topic, state, _ in read_streams(cur, journal, after):
         name = stream.removeprefix(MEMBER_STREAM)
         evolve(members[name], decode_member_event(topic, state))
         replayed[name] += 1
-    return members, replayed
 
 
 def store_snapshots(cur: PgCursor, journal: int, members: dict[str, Member], replayed: dict[str, int]) -> None:

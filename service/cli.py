@@ -13,7 +13,7 @@ from eventsourcing.persistence import PersistenceError
 
 from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrations import MigrationError, migrate
-from service import cli_audit, cli_ingest, cli_members, cli_programmes, cli_reads
+from service import cli_audit, cli_ingest, cli_members, cli_programmes, cli_reads, runtime
 from service.console import EXIT_INTERRUPTED, count, say, stop
 from service.settings import Settings
 from service.workspace import database_url
@@ -72,6 +72,7 @@ for module in (cli_programmes, cli_ingest, cli_members, cli_reads, cli_audit):
 
 def main() -> None:
     """Run the program; the entry point `loyalty`."""
+    runtime.settle()
     cli.main(prog_name="loyalty")
 
 

@@ -45,7 +45,11 @@ class Kafka:
 
     def admin(self, timeout_seconds: float = TOPIC_SECONDS_MAX) -> KafkaAdminClient:
         """A new admin client, to be closed by the caller; KafkaError if nothing answers in time."""
-        return KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=int(timeout_seconds * 1000))
+        return KafkaAdminClient(
+            bootstrap_servers=self.bootstrap,
+            bootstrap_timeout_ms=int(timeout_seconds * 1000),
+            reconnect_backoff_max_ms=500,  # it grows to 30 s otherwise
+        )
 
     def create_topic(self, name: str, partitions: int = 1, **config: object) -> None:
         """Create a topic and wait until each partition has a leader.

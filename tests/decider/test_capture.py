@@ -24,13 +24,17 @@ HELD = [accrue(10, "a"), accrue(10, "b", day=1), hold(14, day=2)]
 
 def test_a_capture_spends_all_that_is_left_of_a_hold() -> None:
     """Nothing of it stays held."""
-    scenario = given(*HELD).when(capture(day=3)).then(
-        happened(
-            HoldCaptured,
-            points=14,
-            allocations=[part(1, 10), part(2, 4, 1)],
-            reversible_until=on(23),
-            keep_until=on(28),
+    scenario = (
+        given(*HELD)
+        .when(capture(day=3))
+        .then(
+            happened(
+                HoldCaptured,
+                points=14,
+                allocations=[part(1, 10), part(2, 4, 1)],
+                reversible_until=on(23),
+                keep_until=on(28),
+            )
         )
     )
     scenario.leaves(spent=14, held=0, active=6).when(capture(id="again", day=3)).then("HOLD_NOT_FOUND")
@@ -38,8 +42,10 @@ def test_a_capture_spends_all_that_is_left_of_a_hold() -> None:
 
 def test_a_part_is_captured_in_the_order_of_the_allocations() -> None:
     """The rest stays held."""
-    scenario = given(*HELD).when(capture(points=12, day=3)).then(
-        happened(HoldCaptured, allocations=[part(1, 10), part(2, 2, 1)])
+    scenario = (
+        given(*HELD)
+        .when(capture(points=12, day=3))
+        .then(happened(HoldCaptured, allocations=[part(1, 10), part(2, 2, 1)]))
     )
     scenario.leaves(spent=12, held=2).when(capture(id="rest", day=3)).then(
         happened(HoldCaptured, points=2, allocations=[part(2, 2, 1)])

@@ -24,9 +24,7 @@ def test_a_cost_to_serve_is_recorded() -> None:
 
 def test_the_yearly_spend_is_recorded() -> None:
     """It needs no terms."""
-    given(terms=NOT_YET).when(wallet()).then(
-        happened(WalletShareSurveyed, currency="CNY", yearly_spend_minor=900_000)
-    )
+    given(terms=NOT_YET).when(wallet()).then(happened(WalletShareSurveyed, currency="CNY", yearly_spend_minor=900_000))
 
 
 @refusals(*unless_open(cost("EUR")), ("CURRENCY_MISMATCH", [], cost("EUR")))

@@ -42,8 +42,10 @@ def test_points_come_back_to_their_lots_as_layers_of_their_own() -> None:
 
 def test_part_of_a_redemption_is_reversed_in_the_order_of_its_allocations() -> None:
     """12 of 15: all of the first lot and 2 of the second; then what is left."""
-    scenario = given(*TWO_LOTS).when(reverse(points=12, day=4)).then(
-        happened(RedemptionReversed, restored=[part(1, 10, 4), part(2, 2, 4)])
+    scenario = (
+        given(*TWO_LOTS)
+        .when(reverse(points=12, day=4))
+        .then(happened(RedemptionReversed, restored=[part(1, 10, 4), part(2, 2, 4)]))
     )
     scenario.when(reverse(id="rest", day=5)).then(happened(RedemptionReversed, points=3, restored=[part(2, 3, 5)]))
     scenario.when(reverse(id="more", day=5)).then("REVERSAL_EXCEEDS_REDEMPTION")

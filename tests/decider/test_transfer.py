@@ -32,12 +32,8 @@ def test_layers_move_in_spending_order_and_keep_lot_and_expiry() -> None:
     """
     given(accrue(10, "a"), accrue(10, "b", day=1), terms=[terms(), terms(day=1, expiry="10D")]).when(
         transfer(15, day=3)
-    ).then(
-        happened(PointsTransferredOut, to="bob", points=15, allocations=[part(2, 10, 1, 11), part(1, 5)])
-    ).then(
-        happened(
-            PointsTransferredIn, sender="ann", points=15, lots=[layer(2, 10, 3, 3, 11), layer(1, 5, 3)], repaid=0
-        ),
+    ).then(happened(PointsTransferredOut, to="bob", points=15, allocations=[part(2, 10, 1, 11), part(1, 5)])).then(
+        happened(PointsTransferredIn, sender="ann", points=15, lots=[layer(2, 10, 3, 3, 11), layer(1, 5, 3)], repaid=0),
         of="bob",
     ).layers(layer(1, 5)).layers(layer(2, 10, 3, 3, 11), layer(1, 5, 3), of="bob").leaves(spent=0)
 

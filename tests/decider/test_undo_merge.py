@@ -33,9 +33,9 @@ def test_what_is_left_of_the_layers_goes_back_available_from_the_undo_on() -> No
     after   ann 000001 18 available 9     bob bob.000001 5
     """
     scenario = given(accrue(30), accrue(5, member="bob", day=8), merge(day=8), redeem(12, member="bob", day=8))
-    scenario.when(undo_merge(day=9)).then(
-        happened(MergeUndone, side="in", other="bob", lots=[layer(1, 18, 9)])
-    ).then(happened(MergeUndone, side="out", other="ann", lots=[layer(1, 18, 8)]), of="bob")
+    scenario.when(undo_merge(day=9)).then(happened(MergeUndone, side="in", other="bob", lots=[layer(1, 18, 9)])).then(
+        happened(MergeUndone, side="out", other="ann", lots=[layer(1, 18, 8)]), of="bob"
+    )
     scenario.layers(layer(1, 18, 9)).layers(layer(1, 5, 8, member="bob"), of="bob")
 
 
@@ -48,9 +48,9 @@ def test_layers_that_the_merge_made_one_go_back_once() -> None:
 
 def test_arrears_go_back_as_far_as_they_are_still_owed() -> None:
     """6 came, 4 were repaid: 2 go back."""
-    given(
-        accrue(4), claw_back(10), merge(day=7), accrue(4, member="bob", day=8), terms=terms(policy="arrears")
-    ).when(undo_merge(day=9)).leaves(arrears=2).leaves("bob", arrears=0)
+    given(accrue(4), claw_back(10), merge(day=7), accrue(4, member="bob", day=8), terms=terms(policy="arrears")).when(
+        undo_merge(day=9)
+    ).leaves(arrears=2).leaves("bob", arrears=0)
 
 
 def test_purchases_and_redemptions_go_back() -> None:

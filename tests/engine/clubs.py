@@ -72,7 +72,11 @@ class Club:
 
     def terms(self, id: str, changes: dict[str, Any] | None = None) -> PublishTerms:
         return PublishTerms(
-            id=id, source="office", programme=self.name, occurred_at=T0, document=document({"name": id} | (changes or {}))
+            id=id,
+            source="office",
+            programme=self.name,
+            occurred_at=T0,
+            document=document({"name": id} | (changes or {})),
         )
 
     # --- commands ----------------------------------------------------------------------------------------------

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
 from ledger.engine import Ledger
 from ledger.store.database import Database
+from tests.conftest import create_database, drop_database
 from tests.engine.clubs import Club, J, assert_sound
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def database_dsn(server_dsn: str, template_database: str) -> Iterator[str]:
+    """A migrated database that the tests of a file share: each has programmes of its own in it."""
+    name = f"{template_database}_engine_{next(_numbers)}"
+    yield create_database(server_dsn, name, template=template_database)
+    drop_database(server_dsn, name)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ledger.commands import AnyCommand
 from ledger.engine import Ledger
-from tests.conftest import create_database, drop_database
 from ledger.store.database import Database
+from tests.conftest import create_database, drop_database
 from tests.engine.clubs import Club, assert_sound, statuses, submissions
 
 NAMES = ("m0", "m1", "m2", "m3")

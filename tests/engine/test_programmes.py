@@ -134,7 +134,9 @@ def test_a_time_before_all_terms_has_none(club: Club, ledger: Ledger) -> None:
 def test_terms_published_by_another_writer_are_seen(club: Club, ledger: Ledger, other: Ledger) -> None:
     """In every journal, by the next transaction."""
     names = [f"m{n}" for n in range(8)]
-    ledger.handle(submissions([*(club.enrol(name) for name in names), *(club.buy(name, f"{name}-1") for name in names)]))
+    ledger.handle(
+        submissions([*(club.enrol(name) for name in names), *(club.buy(name, f"{name}-1") for name in names)])
+    )
     assert statuses(other.handle(submissions([club.terms("t2", {"earning": {"rate": "0.03"}})]))) == ["posted"]
     ledger.handle(submissions([club.buy(name, f"{name}-2", minutes=2) for name in names]))
     assert {each.active for each in club.figures().values()} == {400}

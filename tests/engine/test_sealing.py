@@ -1,7 +1,8 @@
-"""Personal data: recorded as ciphertext only, erased with its key, and not brought back by a message that comes again."""
+"""Personal data: recorded as ciphertext only, erased with its key, and not brought back by a message sent again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 
@@ -12,10 +13,19 @@ from ledger.engine import Ledger
 from ledger.events import MemberProfileChanged
 from ledger.sealing import Unsealable, new_key, unseal
 from ledger.submissions import Submission
+from tests.conftest import create_database, drop_database
 from tests.engine.clubs import Club, statuses, submissions
 
 NAME = "Ada Lovelace-Byron"
 MAIL = "ada@example.org"
+
+
+@pytest.fixture
+def database_dsn(server_dsn: str, template_database: str) -> Iterator[str]:
+    """A database for each test: all of it is searched for what must not be there."""
+    name = f"{template_database}_sealing"
+    yield create_database(server_dsn, name, template=template_database)
+    drop_database(server_dsn, name)
 
 
 def key_of(club: Club, member: str) -> bytes | None:

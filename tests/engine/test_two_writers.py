@@ -89,14 +89,15 @@ def test_a_cold_read_leaves_a_snapshot_that_changes_nothing(
     monkeypatch.setattr(transaction, "SNAPSHOT_AFTER_EVENTS", 20)
     alternate(club, ledger)
     cold = Ledger(other.database)
-    assert statuses(cold.handle(submissions([club.accrue(name, f"{name}-cold", 1) for name in NAMES]))) == ["posted"] * 6
+    outcomes = cold.handle(submissions([club.accrue(name, f"{name}-cold", 1) for name in NAMES]))
+    assert statuses(outcomes) == ["posted"] * 6
     if club.count == 1:
         assert statuses(cold.handle(submissions([club.accrue(NAMES[0], "cold", 1)]))) == ["posted"]
     with club.database.connection() as cursor:
         cursor.execute("SELECT count(*) FROM member_snapshots WHERE journal = ANY (%s)", (club.journals(),))
         assert cursor.fetchone() == (len(NAMES),)
     if layout != STATE_LAYOUT:
-        change_snapshots(database_dsn, layout)
+        change_snapshots(database_dsn, club, layout)
     colder = Ledger(other.database)
     outcomes = colder.handle(submissions([club.redeem(name, f"{name}-colder", 1, minutes=60) for name in NAMES]))
     assert statuses(outcomes) == ["posted"] * 6
@@ -105,10 +106,13 @@ def test_a_cold_read_leaves_a_snapshot_that_changes_nothing(
     colder.close()
 
 
-def change_snapshots(dsn: str, layout: int) -> None:
+def change_snapshots(dsn: str, club: Club, layout: int) -> None:
     connection = connect(dsn)
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE member_snapshots SET layout = %s, state = 'not a state'", (layout,))
+        cursor.execute(
+            "UPDATE member_snapshots SET layout = %s, state = 'not a state' WHERE journal = ANY (%s)",
+            (layout, club.journals()),
+        )
         assert cursor.rowcount == len(NAMES)
     connection.close()
 

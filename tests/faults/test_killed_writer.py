@@ -63,9 +63,10 @@ def events_of(club: Club) -> int:
 
 
 @pytest.mark.parametrize("journals", J)
-def test_a_killed_writer_that_begins_again(journals: int, database: Database, database_dsn: str, ledger: Ledger) -> None:
+def test_a_killed_writer_that_begins_again(
+    journals: int, database: Database, database_dsn: str, ledger: Ledger
+) -> None:
     """Killed twice, the second time somewhat further on; the last run is left alone."""
-    print(f"seed {SEED}")
     whole, killed = (Club(database, journals).open(ledger) for _ in range(2))
     handle_all(whole, ledger)
     rng, total = random.Random(SEED), events_of(whole)
@@ -81,7 +82,7 @@ def test_a_killed_writer_that_begins_again(journals: int, database: Database, da
         assert events_of(killed) < total
         assert_sound(killed)
     handle_all(killed, ledger)
-    assert killed.commands() == whole.commands()
+    assert killed.commands() == whole.commands(), f"seed {SEED}"
     assert killed.history() == whole.history()
     assert killed.figures() == whole.figures()
     assert [row[:5] for row in killed.refused()] == [row[:5] for row in whole.refused()]

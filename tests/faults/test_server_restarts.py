@@ -60,7 +60,6 @@ def test_a_restart_is_waited_out_or_told(journals: int, own_server: tuple[Embedd
         assert errors or "duplicate" not in outcomes
         if number == BATCHES // 2:
             restarting.join()
-    print(f"{errors} errors surfaced")
     assert {each.active for each in club.figures().values()} == {2 * BATCHES}
     assert_sound(club, ledger)
     ledger.close()

@@ -414,9 +414,7 @@ class Oracle:
     def reverse_redemption(self, command: Any, m: dict[str, Any], at: datetime) -> None:
         terms = self.terms_at(at)
         self.need_open(m)
-        redemption = find(
-            m["redemptions"], command.redemption, command.redemption_source, command.source, "REDEMPTION"
-        )
+        redemption = find(m["redemptions"], command.redemption, command.redemption_source, command.source, "REDEMPTION")
         left = total(redemption["left"])
         points = left if command.points is None else command.points
         refuse_if(

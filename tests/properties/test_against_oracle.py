@@ -56,7 +56,6 @@ SKUS = ("tea", "cup", "pot")
 SOURCES = ("till", "shop", "desk")
 
 
-
 @st.composite
 def plain_terms(draw: st.DrawFn) -> dict[str, Any]:
     """A terms description as the oracle takes it; every policy can come with every other."""
