@@ -4,10 +4,12 @@ Events record conclusions, not requests: a redemption names the lots that paid, 
 version, the base and the weight of every line. Replaying never runs a policy again.
 
 An event is stored as JSON under its topic, the stable type name with a version (`TOPICS`). A new version is a new
-struct with a new topic and an upcaster from the old one (`ledger.upcasters`); a stored topic is never reused or removed.
+struct with a new topic and an upcaster from the old one (`ledger.upcasters`); a stored topic is never reused or
+removed.
 
 Every event carries `programme`, `occurred_at` (business time) and the identity of its command, (`source`, `id`);
-those of a member's stream carry `member`. Where it was recorded (journal, position, `recorded_at`) stands in the log beside it.
+those of a member's stream carry `member`. Where it was recorded (journal, position, `recorded_at`) stands in the log
+beside it.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ class Allocation(Struct, frozen=True, omit_defaults=True, gc=False):
     """Points taken from, or given back to, one layer of a lot.
 
     A layer is the part of a lot that became available at one instant: a lot opens with one, and what is given back
-    later (a reversed redemption, a released hold) comes as a further layer, available from then on. So no layer ever receives
-    points after `available_at`, and a balance as of any past instant cannot go negative.
+    later (a reversed redemption, a released hold) comes as a further layer, available from then on. So no layer ever
+    receives points after `available_at`, and a balance as of any past instant cannot go negative.
     """
 
     lot: str
@@ -226,9 +228,9 @@ class PointsAccrued(MemberEvent, frozen=True, kw_only=True):
     """Points came in: from a purchase (`purchase` is set; same source) or given by hand or campaign (`reason` is set).
 
     `points` is everything earned; `repaid` of it paid arrears, the rest opened the lot. `weights` has one integer a
-    line, over the common denominator `scale`: points before caps are the sum of weights over scale, rounded as the terms say.
-    `cap` names the cap that bit and `before_cap` the points before it. `earned_on` is the day in the programme's time
-    zone, kept where the terms cap a day or a month.
+    line, over the common denominator `scale`: points before caps are the sum of weights over scale, rounded as the
+    terms say. `cap` names the cap that bit and `before_cap` the points before it. `earned_on` is the day in the
+    programme's time zone, kept where the terms cap a day or a month.
     """
 
     topic: ClassVar[str] = "points-accrued.v1"

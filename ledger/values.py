@@ -16,9 +16,10 @@ POINTS_MAX = 10**15
 LINES_MAX = 1_000
 
 # No control characters: PostgreSQL text refuses NUL, and a newline splits a log line. `(?![\s\S])` is the end of the
-# text in both dialects that read it: `$` would let a trailing newline pass in Python. In JSON such a character can only be
-# written as an escape (but for DEL), so who decodes a message looks for a backslash first and checks the pattern only
-# where there is one (`consumers.inbound`): the regular expressions would take longer than all the rest of the decoding.
+# text in both dialects that read it: `$` would let a trailing newline pass in Python. In JSON such a character can only
+# be written as an escape (but for DEL), so who decodes a message looks for a backslash first and checks the pattern
+# only where there is one (`consumers.inbound`): the regular expressions would take longer than all the rest of the
+# decoding.
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+(?![\s\S])"
 _PRINTABLE_OR_EMPTY = r"^[^\x00-\x1f\x7f]*(?![\s\S])"
 
