@@ -68,6 +68,7 @@ class EarningRules:
         "_caps",
         "_categories",
         "_plain",
+        "_plainly",
         "_rate",
         "_rate_text",
         "_rounding",
@@ -93,6 +94,7 @@ class EarningRules:
         self._categories = frozenset().union(*(rule.condition.categories or () for rule in self._rules))
         self._selections: dict[tuple[int, ...], dict[str | None, _Combination]] = {}
         self._caps = terms.caps if terms.caps != Caps() else None
+        self._plainly = not self._rules and self._caps is None and terms.rounding == "floor_per_purchase"
         self.has_calendar_caps = terms.caps.day is not None or terms.caps.month is not None
 
     def base_rate_points(self, amount_minor: int) -> int:
@@ -127,6 +129,15 @@ class EarningRules:
         base_minor = sum(bases)
         if base_minor == 0:
             return Earning(points=0, base_minor=0, parts=[], weights=bases)
+        if self._plainly:  # what follows comes to the same, more slowly
+            numerator, scale, names = self._plain
+            return Earning(
+                points=base_minor * numerator // scale,
+                base_minor=base_minor,
+                parts=[Part(rules=names, base_minor=base_minor, rate=self._rate_text)],
+                weights=bases if numerator == 1 else [base * numerator for base in bases],
+                scale=scale,
+            )
         if self._rules:
             moment = Moment(
                 occurred_at,

@@ -48,7 +48,8 @@ ATTEMPTS_MAX = 5
 """How often a transaction, or a read before it, is tried when the database drops it."""
 CACHE_WEIGHT_MAX = 2_000_000
 """Entries (open layers, purchases, redemptions, holds) that a writer keeps of all its journals together, by default."""
-JOURNAL_THREADS_MAX = 8
+JOURNAL_THREADS_MAX = 3
+"""Deciding holds the interpreter's lock and COPY does not: three keep both busy, more only contend for the lock."""
 NO_JOURNAL = 0
 """Stands for the journal of what has none: messages that are no command, or of no programme."""
 

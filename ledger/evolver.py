@@ -49,10 +49,9 @@ def evolve(member: Member, event: MemberEvent) -> Member:
     """
     _EVOLVERS[type(event)](member, event)
     member.version += 1
-    at = event.occurred_at
-    if at != member.latest:  # else what can be forgotten by then is forgotten
-        if at > member.latest:
-            member.latest = at
+    if event.occurred_at > member.latest:
+        member.latest = event.occurred_at
+    if member.latest > member.forgets_after:
         member.forget()
     return member
 
@@ -104,6 +103,8 @@ def _purchase_recorded(member: Member, event: PurchaseRecorded) -> None:
         currency=event.currency,
         lines=event.lines,
     )
+    if event.keep_until < member.forgets_after:
+        member.forgets_after = event.keep_until
 
 
 def _purchase_returned(member: Member, event: PurchaseReturned) -> None:
@@ -160,6 +161,10 @@ def _owe(member: Member, points: int, at: datetime | None) -> None:
 
 def _points_redeemed(member: Member, event: PointsRedeemed) -> None:
     member.spent += member.take(event.allocations)
+    _remember_redemption(member, event)
+
+
+def _remember_redemption(member: Member, event: PointsRedeemed | HoldCaptured) -> None:
     member.redemptions[event.source, event.id] = Redemption(
         source=event.source,
         id=event.id,
@@ -168,6 +173,7 @@ def _points_redeemed(member: Member, event: PointsRedeemed) -> None:
         keep_until=event.keep_until,
         allocations=event.allocations,
     )
+    member.forgets_after = min(member.forgets_after, event.keep_until)
 
 
 def _redemption_reversed(member: Member, event: RedemptionReversed) -> None:
@@ -198,14 +204,7 @@ def _points_held(member: Member, event: PointsHeld) -> None:
 def _hold_captured(member: Member, event: HoldCaptured) -> None:
     _draw_from_hold(member, (event.hold_source, event.hold), event.points)
     member.spent += event.points
-    member.redemptions[event.source, event.id] = Redemption(
-        source=event.source,
-        id=event.id,
-        occurred_at=event.occurred_at,
-        reversible_until=event.reversible_until,
-        keep_until=event.keep_until,
-        allocations=event.allocations,
-    )
+    _remember_redemption(member, event)
 
 
 def _hold_released(member: Member, event: HoldReleased) -> None:

@@ -19,7 +19,7 @@ from ledger.commands import PurchaseLine
 from ledger.events import Allocation, MembersMerged
 from ledger.values import FAR
 
-STATE_LAYOUT = 1
+STATE_LAYOUT = 2
 """Raise it when Member or what it holds changes shape or meaning: snapshots of another layout are ignored."""
 
 DAYS_KEPT = 400
@@ -135,6 +135,8 @@ class Member(Struct, kw_only=True, gc=False):
     earned_months: dict[tuple[int, int], int] = field(default_factory=dict)
     complaints: dict[str, datetime] = field(default_factory=dict)
     follow_ups: dict[str, datetime] = field(default_factory=dict)
+    forgets_after: datetime = FAR
+    """Until `latest` passes it, there is nothing to forget."""
 
     def weight(self) -> int:
         """How many entries the state holds: what a cache counts and a snapshot costs."""
@@ -172,18 +174,19 @@ class Member(Struct, kw_only=True, gc=False):
         if points <= 0:
             return
         expires = expires_at or FAR
-        siblings = self.lots.get(lot)
-        if siblings is None:
-            siblings = self.lots[lot] = []
+        siblings = self.lots.get(lot, ())
         for layer in siblings:
             if layer.available_at == available_at and layer.expires_at == expires:
                 layer.points += points
                 layer.opened_at = max(layer.opened_at, opened_at)
                 return
-        siblings.append(
-            Layer(lot=lot, points=points, opened_at=opened_at, available_at=available_at, expires_at=expires)
-        )
-        insort(self.order, (expires, available_at, lot))
+        layer = Layer(lot=lot, points=points, opened_at=opened_at, available_at=available_at, expires_at=expires)
+        self.lots[lot] = [*siblings, layer]
+        rank = (expires, available_at, lot)
+        if self.order and self.order[-1] > rank:
+            insort(self.order, rank)
+        else:  # the usual case: what opens last expires last
+            self.order.append(rank)
 
     def take(self, allocations: list[Allocation]) -> int:
         """Take points from their layers; spent layers leave. Returns the sum. Raises HistoryError on an overdraft."""
@@ -208,18 +211,18 @@ class Member(Struct, kw_only=True, gc=False):
 
     def forget(self) -> None:
         """Forget purchases and redemptions that no message can be about any more, from the oldest recorded on."""
-        if self.purchases:
-            _forget(self.purchases, self.latest)
-        if self.redemptions:
-            _forget(self.redemptions, self.latest)
+        self.forgets_after = min(_forget(self.purchases, self.latest), _forget(self.redemptions, self.latest))
 
 
-def _forget(entries: dict[Key, Any], at: datetime) -> None:
+def _forget(entries: dict[Key, Any], at: datetime) -> datetime:
+    """Drop the oldest entries that need not be kept at an instant; until when the oldest one left must be."""
     while entries:
         key, oldest = next(iter(entries.items()))
         if oldest.keep_until >= at:
-            return
+            kept_until: datetime = oldest.keep_until
+            return kept_until
         del entries[key]
+    return FAR
 
 
 def initial(member_id: str) -> Member:

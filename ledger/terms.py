@@ -7,14 +7,13 @@ asks; `TermsBook` says which version is in force when. docs/terms.md is the refe
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ledger.commands import PurchaseLine
 from ledger.earning import Earning, EarningRules
 from ledger.periods import (
     Move,
@@ -68,6 +67,7 @@ class Terms:
         "_rules",
         "_times_out",
         "currency",
+        "earn",
         "effective_from",
         "has_calendar_caps",
         "minimum",
@@ -92,6 +92,7 @@ class Terms:
         self.return_policy: str = returns.policy
         self.unmatched: str = returns.unmatched
         self._rules = EarningRules(document.earning, zone)
+        self.earn = self._rules.earn
         self.has_calendar_caps = self._rules.has_calendar_caps
         self._available = _mover(document.earning.activation, zone)
         self._expires = _expiry(document.earning.expiry, zone)
@@ -103,30 +104,6 @@ class Terms:
         self._times_out = _mover(redemption.hold_timeout, zone)
         extend = redemption.reversal_of_expired
         self._extended = mover(Period(extend.extend_days, "D"), zone) if isinstance(extend, ExtendDays) else None
-
-    def earn(
-        self,
-        lines: list[PurchaseLine],
-        *,
-        channel: str,
-        store: str,
-        occurred_at: datetime,
-        first_purchase: bool,
-        attributes: dict[str, str],
-        earned_in_day: Callable[[date], int],
-        earned_in_month: Callable[[tuple[int, int]], int],
-    ) -> Earning:
-        """What a purchase earns; see `EarningRules.earn`."""
-        return self._rules.earn(
-            lines,
-            channel=channel,
-            store=store,
-            occurred_at=occurred_at,
-            first_purchase=first_purchase,
-            attributes=attributes,
-            earned_in_day=earned_in_day,
-            earned_in_month=earned_in_month,
-        )
 
     def base_rate_points(self, amount_minor: int) -> int:
         """Points that an amount earns at the bare rate, rounded down."""
