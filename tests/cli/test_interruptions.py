@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -105,6 +103,17 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on(empty: Loyalty, another: Loyalty
     assert recorded(dsn) == recorded(undisturbed)
 
 
+def embedded_dsn(postmaster: Path) -> str:
+    """The database of the embedded server, as soon as it takes connections."""
+
+    def socket_folder() -> str | None:
+        lines = postmaster.read_text().splitlines() if postmaster.exists() else []
+        return lines[4] if len(lines) > 7 and lines[7].strip() == "ready" else None
+
+    wait_for(lambda: socket_folder() is not None)
+    return f"host={socket_folder()} dbname=loyalty user=postgres"
+
+
 @pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
 def test_interrupted_beside_an_embedded_database_it_goes_on(
     interruption: signal.Signals, tmp_path: Path, messages: Path
@@ -116,10 +125,8 @@ def test_interrupted_beside_an_embedded_database_it_goes_on(
     command = ("ingest", str(messages), "--auto-enrol", *BATCH)
 
     process = loyalty.start(*command)
-    postmaster = tmp_path / "data" / "postgres" / "postmaster.pid"
-    wait_for(postmaster.exists)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(0.8)
+    dsn = embedded_dsn(tmp_path / "data" / "postgres" / "postmaster.pid")
+    wait_for(lambda: position(dsn) > 500)
     os.killpg(process.pid, interruption)
     process.communicate(timeout=60)
     assert process.returncode != 0

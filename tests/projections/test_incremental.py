@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -76,7 +77,7 @@ def test_live_tables_equal_the_fold_and_the_rebuild(
 ) -> None:
     """However the batches are cut, and with cold or warm memory, the rows are the core's and those of a rebuild."""
     history = History(seed, commands)
-    name = f"club{seed}-{commands}-{id(cuts)}"
+    name = f"club-{uuid4()}"
     (journal,) = new_journals(database, 1, name)
     versions: dict[str, int] = {}
     projections = [Balances(), Statement()]
