@@ -71,7 +71,7 @@ def measure(dsn_admin: str, events: int = EVENTS) -> dict[str, Any]:
     dsn = fresh_database(dsn_admin)
     database = Database(dsn)
     try:
-        journals, members = _build(database, events)
+        journals, members = build_log(database, events)
         total = _count(database)
         results: dict[str, Any] = {"events": total, "members": members, "journals": len(journals)}
         results |= _measure_rebuild(dsn, database, journals[0], total)
@@ -91,7 +91,8 @@ def measure(dsn_admin: str, events: int = EVENTS) -> dict[str, Any]:
 # --- the log --------------------------------------------------------------------------------------------------------
 
 
-def _build(database: Database, events: int) -> tuple[list[int], int]:
+def build_log(database: Database, events: int) -> tuple[list[int], int]:
+    """A programme with a log of about so many events; its journals, and how many members it has."""
     with database.transaction() as cur:
         journals = create_journals(cur, "programme", PROGRAMME, JOURNALS)
     members = max(JOURNALS, events // EVENTS_PER_MEMBER)

@@ -36,8 +36,9 @@ def growth(server_dsn: str, events_max: int, members: int, journals: int) -> dic
         ingest(ledger, messages)
         points.append((2 * (first + CHUNK), (time.perf_counter() - started) / CHUNK * 1e6, resident_mib()))
     with database.connection() as cursor:
-        cursor.execute("SELECT count(DISTINCT command_key) FROM events WHERE topic = 'purchase-recorded.v1'")
+        cursor.execute("SELECT count(*) FROM events WHERE topic = 'purchase-recorded.v1'")
         recorded = (cursor.fetchone() or (0,))[0]
+    assert recorded == count, (recorded, count)
     ledger.close()
     database.close()
     early = [cost for events, cost, _ in points if 50_000 < events <= 200_000]
@@ -49,12 +50,8 @@ def growth(server_dsn: str, events_max: int, members: int, journals: int) -> dic
         "resident_mib": [{"events": events, "mib": mib} for events, _, mib in points[:: max(1, len(points) // 10)]],
         "members": members,
         "journals": journals,
-        "checked": f"{recorded} purchases recorded" if recorded == count - 0 else _wrong(recorded, count),
+        "checked": f"{recorded} purchases recorded",
     }
-
-
-def _wrong(found: int, expected: int) -> str:
-    raise AssertionError(f"{found} purchases recorded, expected {expected}")
 
 
 def one_big_member(server_dsn: str, purchases_count: int = 10_000, rounds: int = 5) -> dict[str, Any]:
@@ -86,7 +83,7 @@ def one_big_member(server_dsn: str, purchases_count: int = 10_000, rounds: int =
 
 
 def measure(
-    server_dsn: str, *, events_max: int = 5_000_000, members: int = 50_000, journals: int = 4
+    server_dsn: str, *, events_max: int = 5_000_000, members: int = 20_000, journals: int = 4
 ) -> dict[str, Any]:
     """Growth of the ledger and of one member."""
     return {

@@ -50,14 +50,14 @@ _INSTANTS: Final[dict[type[Command], tuple[str, ...]]] = {
 """Commands that have instants besides `occurred_at`, and which."""
 
 
-def decode(body: bytes, *, programme: str = "") -> AnyCommand | Malformed:
+def decode(body: bytes, *, programme: str = "", bytes_max: int = MESSAGE_BYTES_MAX) -> AnyCommand | Malformed:
     """The command that a message is, its instants in UTC; or why it is none, with the identity that could be read.
 
-    `body` is one JSON object; `programme` is that of the way in, and stands in where the message names none. The codes
-    of a refusal, in order: MESSAGE_TOO_LARGE, NOT_UTF8, NOT_JSON, UNKNOWN_TYPE, INVALID_FIELD, PROGRAMME_MISSING,
-    OCCURRED_AT_OUT_OF_RANGE (an instant that UTC cannot express).
+    `body` is one JSON object of at most `bytes_max`; `programme` is that of the way in, and stands in where the message
+    names none. The codes of a refusal, in order: MESSAGE_TOO_LARGE, NOT_UTF8, NOT_JSON, UNKNOWN_TYPE, INVALID_FIELD,
+    PROGRAMME_MISSING, OCCURRED_AT_OUT_OF_RANGE (an instant that UTC cannot express).
     """
-    if len(body) > MESSAGE_BYTES_MAX:
+    if len(body) > bytes_max:
         return too_large(len(body), programme)
     try:
         command = _decoder.decode(body)
@@ -109,7 +109,7 @@ def _in_utc(command: AnyCommand, field: str) -> bool:
 
 def _upcast_or_explain(body: bytes, programme: str, error: Exception) -> AnyCommand | Malformed:
     """A message of an old version, read as the new one; else what is wrong with the message."""
-    if upcasters.INBOUND and (name := _identity(body)["type"]) in upcasters.INBOUND:
+    if upcasters.INBOUND and (name := identity_of(body)["type"]) in upcasters.INBOUND:
         try:
             new_name, document = upcasters.upcast(upcasters.INBOUND, name, msgspec.json.decode(body))
             new_body = msgspec.json.encode({**document, "type": new_name})
@@ -127,7 +127,7 @@ def _upcast_or_explain(body: bytes, programme: str, error: Exception) -> AnyComm
 
 
 def _malformed(rejection: Rejection, body: bytes, programme: str) -> Malformed:
-    identity = _identity(body)
+    identity = identity_of(body)
     return Malformed(
         rejection=rejection,
         programme=identity["programme"] or programme,
@@ -150,7 +150,7 @@ _identity_decoder = msgspec.json.Decoder(_IdentityFields)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def _identity(body: bytes) -> dict[str, str]:
+def identity_of(body: bytes) -> dict[str, str]:
     """The fields by which a message can be found again; each "" where it is missing, no text, or cannot be read."""
     try:
         fields = _identity_decoder.decode(body)
@@ -164,7 +164,12 @@ def _text(raw: Raw | bytes) -> str:
         value = msgspec.json.decode(raw, type=str)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value)[:IDENTITY_CHARACTERS_MAX]
+    return printable(value)
+
+
+def printable(text: str) -> str:
+    """A text as it is kept of a refused message: short, and without control characters."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)[:IDENTITY_CHARACTERS_MAX]
 
 
 def _explained_at_any_depth(body: bytes, error: Exception) -> Rejection:

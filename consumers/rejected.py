@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
-from consumers.inbound import decode
+from consumers.cloud_events import decode_message
 from ledger.engine import Ledger
 from ledger.store.database import Database
-from ledger.submissions import Outcome, Submission
+from ledger.submissions import Outcome, Place, Submission
 
 RETRY_BATCH_MESSAGES: Final = 200
 LIST_MAX: Final = 10_000
@@ -22,11 +22,13 @@ _COLUMNS: Final = (
     " last_seen, resolved_at"
 )
 """In the order of the fields of `Rejected`."""
+_PLACE: Final = 'topic, partition, "offset", timestamp_ms, key, headers'
+"""In the order of the fields of `Place`."""
 
 
 class Rejected(Struct, frozen=True, kw_only=True):
-    """A refused message. Texts are "" where they could not be read; `body` is None where the member was erased, and
-    where the body was not asked for.
+    """A refused message. Texts are "" where they could not be read; `body` is None where the member was erased, where
+    it was null, and where it was not asked for. `place` is that of a message of Kafka, None if its member was erased.
     """
 
     number: int
@@ -46,6 +48,10 @@ class Rejected(Struct, frozen=True, kw_only=True):
     last_seen: datetime
     resolved_at: datetime | None
     body: bytes | None = None
+    place: Place | None = None
+
+
+_FIELDS: Final = len(Rejected.__struct_fields__) - len(("body", "place"))
 
 
 class Retried(Struct, frozen=True):
@@ -75,7 +81,7 @@ def list_rejected(
 def find_rejected(database: Database, number: int) -> Rejected | None:
     """One refused message with its body; None if there is none of that number."""
     with database.connection() as cursor:
-        cursor.execute(f"SELECT {_COLUMNS}, body FROM rejected WHERE rejected_id = %s", (number,))
+        cursor.execute(f"SELECT {_COLUMNS}, body, {_PLACE} FROM rejected WHERE rejected_id = %s", (number,))
         row = cursor.fetchone()
     return None if row is None else _rejected(row)
 
@@ -111,11 +117,12 @@ def _retry_batch(
     tried: list[tuple[int, Submission]] = []
     for number, rejected in found:
         why_not = _why_not(rejected)
-        if why_not or rejected is None or rejected.body is None:
+        if why_not or rejected is None:
             yield Retried(number, None, why_not)
             continue
-        command = decode(rejected.body, programme=rejected.programme or programme)
-        tried.append((number, Submission(command, rejected.body, rejected.origin)))
+        body, place = rejected.body, rejected.place
+        command = decode_message(body, place.headers if place else (), programme=rejected.programme or programme)
+        tried.append((number, Submission(command, body, rejected.origin, place)))
     if not tried:
         return
     outcomes = ledger.handle([submission for _, submission in tried], auto_enrol=auto_enrol)
@@ -128,7 +135,7 @@ def _retry_batch(
 def _why_not(rejected: Rejected | None) -> str:
     if rejected is None:
         return "there is no refused message of that number"
-    if rejected.body is None:
+    if rejected.body is None and rejected.place is None:
         return "its content was erased with its member"
     if rejected.code == "MESSAGE_TOO_LARGE":
         return "it is too large for any way in: send it in parts"
@@ -145,6 +152,14 @@ def _resolve(database: Database, numbers: list[int]) -> None:
 
 
 def _rejected(row: tuple[Any, ...]) -> Rejected:
-    found = dict(zip(Rejected.__struct_fields__, row, strict=False))
-    body = found.get("body")
-    return Rejected(**{**found, "body": None if body is None else bytes(body)})
+    found = dict(zip(Rejected.__struct_fields__, row[:_FIELDS], strict=False))
+    body, *place = row[_FIELDS:] or (None, None)
+    return Rejected(**found, body=None if body is None else bytes(body), place=_place(place))
+
+
+def _place(columns: Sequence[Any]) -> Place | None:
+    if columns[0] is None or columns[-1] is None:
+        return None
+    topic, partition, offset, timestamp_ms, key, headers = columns
+    decoded = msgpack.decode(bytes(headers), type=tuple[tuple[str, bytes | None], ...])
+    return Place(topic, partition, offset, timestamp_ms, None if key is None else bytes(key), decoded)

@@ -3,9 +3,11 @@
 One transaction a journal, in this order, which is the correctness argument:
 
 1. Lock the journal's head. What this process holds of the journal catches up with what others appended meanwhile.
-2. Drop what is recorded already: a key with the same input gives the first outcome, with another one a conflict.
+2. Drop what is recorded already: a key with the same input gives the first outcome, with another one a conflict. Of
+   messages that have a place in a partition, check that the partition is still ours, and drop what the journal took.
 3. Decide and evolve each command in order, each against the state that the one before it left.
-4. Append the events, with their keys on them; keep what was refused; write what else the commands ask for.
+4. Append the events, with their keys on them; keep what was refused; write what else the commands ask for, and how far
+   the journal has taken each partition.
 5. Store the new head and commit, once.
 6. On any error: roll back, forget the states that were touched, raise. Trying again is safe because of step 2.
 
@@ -14,7 +16,7 @@ A command to two members in different journals does all this with both heads loc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
@@ -37,6 +39,7 @@ from ledger.decider import other_member
 from ledger.member import initial
 from ledger.programmes import ProgrammeInfo, journal_of, read_programme
 from ledger.store.database import Database, PgCursor, sqlstate
+from ledger.store.sources import NO_JOURNAL, TopicPartition
 from ledger.submissions import Malformed, Outcome, Submission
 from ledger.transaction import Transaction, Work, load_members
 
@@ -50,8 +53,6 @@ CACHE_WEIGHT_MAX = 2_000_000
 """Entries (open layers, purchases, redemptions, holds) that a writer keeps of all its journals together, by default."""
 JOURNAL_THREADS_MAX = 3
 """Deciding holds the interpreter's lock and COPY does not: three keep both busy, more only contend for the lock."""
-NO_JOURNAL = 0
-"""Stands for the journal of what has none: messages that are no command, or of no programme."""
 
 _RETRIED_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
 """Serialization failure, deadlock, lock timeout, and a server that is shutting down or starting up."""
@@ -82,25 +83,41 @@ class Ledger:
         """Wait for what is under way and end the threads; the database stays open."""
         self._threads.shutdown()
 
-    def handle(self, submissions: Sequence[Submission], *, auto_enrol: bool = False) -> list[Outcome]:
+    def handle(
+        self,
+        submissions: Sequence[Submission],
+        *,
+        auto_enrol: bool = False,
+        claims: Mapping[TopicPartition, int] | None = None,
+    ) -> list[Outcome]:
         """Handle commands, in order for every member, and tell what became of each.
 
-        `auto_enrol` enrols an unknown member with its first purchase. When this returns, everything is committed.
+        `auto_enrol` enrols an unknown member with its first purchase. With `claims`, (topic, partition) → epoch, every
+        submission has a place, those of a partition come in the order of their offsets, and each offset is taken once,
+        however often it is handed in. When this returns, everything is committed.
 
         Raises eventsourcing.persistence.PersistenceError when the database fails for longer than the retries last:
         some journals of the batch may then be committed; handling the batch again completes it and doubles nothing.
+        Raises Fenced (ledger.store.sources) where a claim does not stand any more; the journals of the batch that were
+        committed before are then skipped by whoever has the partition now.
         """
         outcomes: list[Outcome | None] = [None] * len(submissions)
-        self.handle_into(outcomes, submissions, auto_enrol=auto_enrol)
+        self.handle_into(outcomes, submissions, auto_enrol=auto_enrol, claims=claims)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def handle_into(
-        self, outcomes: list[Outcome | None], submissions: Sequence[Submission], *, auto_enrol: bool = False
+        self,
+        outcomes: list[Outcome | None],
+        submissions: Sequence[Submission],
+        *,
+        auto_enrol: bool = False,
+        claims: Mapping[TopicPartition, int] | None = None,
     ) -> None:
         """As `handle`, entering each outcome at its number when it is committed: where this raises, what was entered
-        stands, and the rest, which is None, was not reached or failed.
+        stands, and the rest, which is None, was not reached or failed. Called again with the same list, what was
+        entered stays.
         """
-        for works in self._planned(submissions, auto_enrol):
+        for works in self._planned(submissions, auto_enrol, claims):
             if len(works) == 1:
                 self._run(works[0], submissions, outcomes)
                 continue
@@ -111,7 +128,9 @@ class Ledger:
 
     # --- planning ----------------------------------------------------------------------------------------------
 
-    def _planned(self, submissions: Sequence[Submission], auto_enrol: bool) -> Iterator[list[Work]]:
+    def _planned(
+        self, submissions: Sequence[Submission], auto_enrol: bool, claims: Mapping[TopicPartition, int] | None
+    ) -> Iterator[list[Work]]:
         """Split a batch into transactions. Those of one list touch different journals and may run at once; a command
         that touches several journals, or the programme itself, is a list of its own, after all that came before it.
         """
@@ -131,13 +150,14 @@ class Ledger:
                 if pending:
                     yield list(pending.values())
                     pending = {}
-                yield [Work(journals=self._journals(command, info), info=info, auto_enrol=auto_enrol, numbers=[number])]
+                journals = self._journals(command, info)
+                yield [Work(journals=journals, info=info, auto_enrol=auto_enrol, claims=claims, numbers=[number])]
                 infos.pop(name, None)
                 continue
             home = journals[0] if journals else NO_JOURNAL
             work = pending.get(home)
             if work is None:
-                work = pending[home] = Work(journals=journals, info=info, auto_enrol=auto_enrol, numbers=[])
+                work = pending[home] = Work(journals=journals, info=info, auto_enrol=auto_enrol, claims=claims)
             work.numbers.append(number)
         if pending:
             yield list(pending.values())
@@ -192,7 +212,8 @@ class Ledger:
                 transaction.run(cur, caches)
         self._remember(transaction.info)
         for number, outcome in transaction.outcomes.items():
-            outcomes[number] = outcome
+            if outcome.status != "taken" or outcomes[number] is None:
+                outcomes[number] = outcome
 
     def _cache(self, journal: int, info: ProgrammeInfo | None) -> MemberCache:
         cache = self._caches.get(journal)

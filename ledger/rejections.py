@@ -29,6 +29,7 @@ CODES: dict[str, str] = {
     "NOT_JSON": "The message is not a JSON object.",
     "UNKNOWN_TYPE": "The message's type, or that version of it, is not one that the ledger takes.",
     "INVALID_FIELD": "A field is missing, not known, null, of the wrong type or outside its range.",
+    "UNPROCESSABLE": "The ledger failed on the message, and on it alone: the rule names the failure.",
     # the programme and the identity
     "PROGRAMME_MISSING": "Neither the message nor the way in names a programme.",
     "PROGRAMME_UNKNOWN": "There is no such programme.",

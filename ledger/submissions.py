@@ -21,24 +21,40 @@ class Malformed(Struct, frozen=True, kw_only=True, gc=False):
     type: str = ""
 
 
+class Place(Struct, frozen=True, gc=False):
+    """Where in a partition of a topic a message stood, and what came with it: what is refused is kept with all of it.
+
+    `timestamp_ms` is that of the message, -1 where it has none.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int = -1
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
 class Submission(Struct, frozen=True, gc=False):
     """A command to handle.
 
     `body` is the message as it came and `origin` where from (a file and line, a partition and offset): what is refused
-    is kept with both. Without a body nothing is kept, for callers who see the refusal themselves.
+    is kept with both. With neither body nor `place` nothing is kept, for callers who see the refusal themselves.
     """
 
     command: AnyCommand | Malformed
     body: bytes | None = None
     origin: str = ""
+    place: Place | None = None
 
 
 class Outcome(Struct, frozen=True, gc=False):
     """What became of a submission. `first` and `last` are the positions of its events in `journal`, which is that of
-    `command.member`; 0 where it was rejected. A duplicate has those of the first time.
+    `command.member`; 0 where it was rejected. A duplicate has those of the first time. "taken": the journal took the
+    message at this place before, and counted then what became of it.
     """
 
-    status: Literal["posted", "duplicate", "rejected"]
+    status: Literal["posted", "duplicate", "rejected", "taken"]
     journal: int = 0
     first: int = 0
     last: int = 0

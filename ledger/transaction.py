@@ -1,18 +1,19 @@
 """One transaction of the ledger: from locking its journals to the commit. `ledger.engine` has the order and why.
 
 A transaction may be run again when the database dropped it. Where an earlier try was committed although its answer was
-lost, which its keys at their positions tell, its outcomes stand: it is not decided again on what came after it.
+lost, which its keys at their positions tell (of messages with a place, how far the journal has taken their partition),
+its outcomes stand: it is not decided again on what came after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import TypeAlias, cast
 
 from eventsourcing.persistence import IntegrityError
-from msgspec import Struct
+from msgspec import Struct, msgpack
 from msgspec.structs import replace
 from psycopg2.extras import execute_values
 
@@ -52,14 +53,15 @@ from ledger.store.journal import (
     read_streams,
     store_head,
 )
-from ledger.submissions import Malformed, Outcome, Submission
+from ledger.store.sources import NO_JOURNAL, Taken, TopicPartition, lock_places, record_taken
+from ledger.submissions import Malformed, Outcome, Place, Submission
 
 CATCH_UP_EVENTS_MAX = 20_000
 """When other writers have appended more than this, their journal's cache is dropped rather than caught up."""
 CATCH_UP_PAGE = 5_000
 LOAD_MEMBERS_MAX = 500
 """Members read at once when a batch finds them cold: bounds the memory that their histories take."""
-SNAPSHOT_AFTER_EVENTS = 256
+SNAPSHOT_AFTER_EVENTS = 32
 """A cold read of more events than this, and than the state has entries, leaves a snapshot."""
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,12 +78,13 @@ class Sent(Struct, frozen=True, kw_only=True):
 
 class Work(Struct, kw_only=True):
     """The submissions of one transaction, in order, and the journals that it locks, ascending; none where there is no
-    programme (yet) to lock.
+    programme (yet) to lock. `claims` are the epochs of the partitions that they came from, None where they did not.
     """
 
     journals: tuple[int, ...]
     info: ProgrammeInfo | None
     auto_enrol: bool
+    claims: Mapping[TopicPartition, int] | None = None
     numbers: list[int] = []
 
 
@@ -106,16 +109,21 @@ class Transaction:
         self._touched: dict[int, dict[str, Member]] = {journal: {} for journal in self._work.journals}
         self._records: dict[int, list[Record]] = {journal: [] for journal in self._work.journals}
         self._given: dict[bytes, int] = {}
+        self._numbers = self._work.numbers
         self.outcomes = {}
         try:
             self._open(caches)
+            if self._work.claims is not None:
+                self._drop_taken(self._work.claims)
             self._load(caches)
             if self._sent is not None and self._is_recorded(self._sent):
                 self.outcomes = self._sent.outcomes
             else:
-                for number in self._work.numbers:
+                for number in self._numbers:
                     self.outcomes[number] = self._outcome(number)
                 self._keep_refused()
+                if self._work.claims is not None:
+                    self._record_taken(self._work.claims)
             self._commit()
         except BaseException:
             for journal, cache in caches.items():
@@ -155,7 +163,30 @@ class Transaction:
             self._touched[journal] = {}
             self._records[journal] = []
 
-    # --- 2: what is recorded already, and the states -----------------------------------------------------------
+    # --- 2: what is taken or recorded already, and the states --------------------------------------------------
+
+    def _drop_taken(self, claims: Mapping[TopicPartition, int]) -> None:
+        """Check that the partitions are still ours, and leave out what the journal took of them before."""
+        places = {number: _place_of(self._submissions[number]) for number in self._numbers}
+        self._source_journal = self._journal_of_places()
+        partitions = dict.fromkeys((place.topic, place.partition) for place in places.values())
+        self._progress = lock_places(self._cur, self._source_journal, claims, list(partitions))
+        taken = Outcome("taken", self._source_journal)
+        self._numbers = []
+        for number, place in places.items():
+            progress = self._progress[place.topic, place.partition]
+            if place.offset < progress.next_offset or place.offset in progress.homeless:
+                self.outcomes[number] = taken
+            else:
+                self._numbers.append(number)
+
+    def _journal_of_places(self) -> int:
+        """The journal in which the messages count: that of their members, the same whatever else the command locks."""
+        if len(self._heads) < 2:
+            return min(self._heads, default=NO_JOURNAL)
+        command = self._submissions[self._numbers[0]].command
+        assert not isinstance(command, Malformed)
+        return self._home(command)
 
     def _load(self, caches: dict[int, MemberCache]) -> None:
         self._caches = caches
@@ -166,7 +197,7 @@ class Transaction:
         names: dict[int, dict[str, None]] = {journal: {} for journal in self._heads}
         keys: dict[int, list[bytes]] = {journal: [] for journal in self._heads}
         only = min(self._heads) if len(self._heads) == 1 else None
-        for number in self._work.numbers:
+        for number in self._numbers:
             command = self._submissions[number].command
             if isinstance(command, Malformed):
                 continue
@@ -181,6 +212,8 @@ class Transaction:
 
     def _is_recorded(self, sent: Sent) -> bool:
         """Whether an earlier try was committed: all of it was, or nothing."""
+        if self._work.claims is not None:  # nobody else could take what the earlier try had yet to take
+            return not self._numbers
         recorded = self._recorded
         return bool(sent.given) and all(key in recorded and recorded[key][1] == at for key, at in sent.given.items())
 
@@ -372,7 +405,8 @@ class Transaction:
             )
         assert self.info is not None
         self._cur.execute(
-            "UPDATE rejected SET body = NULL, value = NULL WHERE programme = %s AND member = ANY (%s)",
+            "UPDATE rejected SET body = NULL, value = NULL, headers = NULL, key = NULL"
+            " WHERE programme = %s AND member = ANY (%s)",
             (self.info.programme.programme, members),
         )
 
@@ -382,7 +416,7 @@ class Transaction:
         rows: dict[tuple[str, str], tuple[str, str, object]] = {}
         for number, outcome in self.outcomes.items():
             submission = self._submissions[number]
-            if outcome.rejection is not None and submission.body is not None:
+            if outcome.rejection is not None and (submission.body is not None or submission.place is not None):
                 row = _rejected_row(submission, outcome.rejection, with_body=not self._is_of_erased(submission.command))
                 rows[row[0], row[1]] = row
         if rows:
@@ -399,14 +433,56 @@ class Transaction:
             member = self._read(member.merged_into)
         return member.status == "erased"
 
+    def _record_taken(self, claims: Mapping[TopicPartition, int]) -> None:
+        taken: dict[TopicPartition, Taken] = {}
+        homeless = self._source_journal == NO_JOURNAL
+        for number in self._numbers:
+            place = _place_of(self._submissions[number])
+            name = place.topic, place.partition
+            here = taken.get(name)
+            if here is None:
+                here = taken[name] = _nothing_taken(place, claims[name])
+                if homeless:  # to be known until every journal has taken what was read with them
+                    here.offsets = sorted(self._progress[name].homeless)
+            here.last_offset = place.offset
+            status = self.outcomes[number].status
+            if status == "posted":
+                here.posted += 1
+            elif status == "duplicate":
+                here.duplicate += 1
+            else:
+                here.rejected += 1
+            if homeless:
+                here.offsets.append(place.offset)
+        if taken:
+            record_taken(self._cur, self._source_journal, list(taken.values()))
+
     def _commit(self) -> None:
-        self._sent = Sent(outcomes=self.outcomes, given=self._given) if self._given else self._sent
+        if self._given or self._work.claims is not None:
+            self._sent = Sent(outcomes=self.outcomes, given=self._given)
         changed = [head for journal, head in sorted(self._heads.items()) if self._records[journal]]
         for head in changed:
             append(self._cur, head, self._records[head.journal])
             store_head(self._cur, head, commit=head is changed[-1])
         if not changed:
             self._cur.execute("COMMIT")
+
+
+def _place_of(submission: Submission) -> Place:
+    if submission.place is None:
+        raise ValueError(f"a submission has no place, though its batch has claims: {submission.origin}")
+    return submission.place
+
+
+def _nothing_taken(place: Place, epoch: int) -> Taken:
+    """From this place on; to be added to."""
+    return Taken(
+        topic=place.topic,
+        partition=place.partition,
+        epoch=epoch,
+        first_offset=place.offset,
+        last_offset=place.offset,
+    )
 
 
 def _refused(rejection: Rejection) -> Outcome:
@@ -448,7 +524,8 @@ def command_key(source: str, id: str) -> bytes:
 # --- refused input ------------------------------------------------------------------------------------------------
 
 _INSERT_REJECTED = """
-    INSERT INTO rejected (programme, digest, code, field, reason, value, type, source, message_id, member, origin, body)
+    INSERT INTO rejected (programme, digest, code, field, reason, value, type, source, message_id, member, origin, body,
+        topic, partition, "offset", timestamp_ms, key, headers)
     VALUES %s
     ON CONFLICT (programme, digest) DO UPDATE SET
         code = excluded.code, field = excluded.field, reason = excluded.reason, value = excluded.value,
@@ -458,13 +535,12 @@ VALUE_CHARACTERS_MAX = 200
 
 
 def _rejected_row(submission: Submission, rejection: Rejection, *, with_body: bool) -> tuple[str, str, object]:
-    command, body = submission.command, submission.body
-    assert body is not None
+    command, body, place = submission.command, submission.body, submission.place
     type_ = command.type if isinstance(command, Malformed) else str(command.__struct_config__.tag)
     member = getattr(command, "member", "")
     row = (
         command.programme,
-        blake2b(body, digest_size=16).hexdigest(),
+        _refused_digest(body, place),
         rejection.code,
         rejection.field,
         rejection.rule,
@@ -475,8 +551,22 @@ def _rejected_row(submission: Submission, rejection: Rejection, *, with_body: bo
         member,
         submission.origin,
         body if with_body else None,
+        *(_place_columns(place, with_body=with_body) if place else (None,) * 6),
     )
     return cast(tuple[str, str, object], tuple(_storable(part) for part in row))
+
+
+def _place_columns(place: Place, *, with_body: bool) -> tuple[object, ...]:
+    key, headers = (place.key, msgpack.encode(place.headers)) if with_body else (None, None)
+    return (place.topic, place.partition, place.offset, place.timestamp_ms, key, headers)
+
+
+def _refused_digest(body: bytes | None, place: Place | None) -> str:
+    """What makes two refused messages the same: their bytes; and where they have a place, the place too, so that a
+    redelivery is the same message, and another message with the same bytes is not.
+    """
+    where = f"{place.topic}\0{place.partition}\0{place.offset}\0".encode() if place else b""
+    return blake2b(where + (body or b""), digest_size=16).hexdigest()
 
 
 def _storable(part: object) -> object:

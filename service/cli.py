@@ -13,7 +13,17 @@ from eventsourcing.persistence import PersistenceError
 
 from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrations import MigrationError, migrate
-from service import cli_audit, cli_ingest, cli_members, cli_programmes, cli_reads, runtime
+from service import (
+    cli_audit,
+    cli_ingest,
+    cli_kafka,
+    cli_members,
+    cli_programmes,
+    cli_reads,
+    cli_relay,
+    cli_schemas,
+    runtime,
+)
 from service.console import EXIT_INTERRUPTED, count, say, stop
 from service.settings import Settings
 from service.workspace import database_url
@@ -65,7 +75,7 @@ def migrate_command(settings: Settings) -> None:
     say(f"Applied {count(len(applied), 'migration')}." if applied else "The database was up to date.")
 
 
-for module in (cli_programmes, cli_ingest, cli_members, cli_reads, cli_audit):
+for module in (cli_programmes, cli_ingest, cli_kafka, cli_members, cli_reads, cli_audit, cli_relay, cli_schemas):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +19,7 @@ from ledger.rejections import CODES
 from ledger.submissions import Outcome, Submission
 from service.console import EXIT_INTERRUPTED, EXIT_REJECTED, count, instant, note, say, show_json, show_table, stop
 from service.settings import Settings
+from service.stopping import stopping
 from service.workspace import opened
 
 EXAMPLES_MAX: Final = 5
@@ -65,7 +64,7 @@ def ingest_command(
     messages are kept: see `loyalty rejected`. Exit code 3 if some were.
     """
     refusals, started = Refusals(), time.monotonic()
-    with opened(settings) as workspace, _stopping() as stopped, _progress(files) as show:
+    with opened(settings) as workspace, stopping() as stopped, _progress(files) as show:
 
         def on_batch(counts: Counts, submissions: Sequence[Submission], outcomes: Sequence[Outcome]) -> None:
             refusals.add(submissions, outcomes)
@@ -124,25 +123,6 @@ def _say_summary(counts: Counts, refusals: Refusals, seconds: float) -> None:
 
 
 # --- progress -----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """The first Ctrl-C (or SIGTERM) asks for an end after the batch under way; the second ends at once."""
-    stopped = threading.Event()
-
-    def on_signal(number: int, frame: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-        note("Finishing the batch under way (Ctrl-C again ends at once) …")
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _progress(files: Sequence[str]) -> AbstractContextManager[Callable[[Counts], None]]:
@@ -254,12 +234,12 @@ def rejected_show(settings: Settings, number: int, raw: bool, as_json: bool) -> 
     elif as_json:
         show_json(found)
     else:
-        for name in found.__struct_fields__[:-1]:
+        for name in found.__struct_fields__[:-2]:
             value = getattr(found, name)
             if value not in ("", None):
                 say(f"{name:<12}{instant(value) if isinstance(value, datetime) else value}")
-        body = found.body
-        say("body        " + ("erased with its member" if body is None else f"{count(len(body), 'byte')}:"))
+        body, missing = found.body, "erased with its member" if found.place is None else "null"
+        say("body        " + (missing if body is None else f"{count(len(body), 'byte')}:"))
         say((body or b"").decode(errors="backslashreplace"))
 
 

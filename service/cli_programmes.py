@@ -1,8 +1,7 @@
-"""`loyalty programme`, `loyalty terms`, `loyalty schemas` and `loyalty status`."""
+"""`loyalty programme`, `loyalty terms` and `loyalty status`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import IO, Final
 
 import click
@@ -130,27 +129,6 @@ def terms_list(settings: Settings, programme: str, as_json: bool) -> None:
         note("None yet: loyalty terms publish.")
 
 
-@click.group("schemas")
-def schemas_group() -> None:
-    """The published contracts."""
-
-
-@schemas_group.command("generate")
-@click.option(
-    "--to",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Directory; the files go into inbound/ and events/ below it.",
-)
-def schemas_generate(directory: Path) -> None:
-    """Write the JSON Schemas of all messages, events and terms, made from the types."""
-    from service.contracts import contract_files, write_contracts
-
-    changed = write_contracts(directory)
-    say(f"{count(len(contract_files()), 'schema')}, {len(changed)} of them changed.")
-
-
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one a journal.")
 @click.pass_obj
@@ -179,4 +157,4 @@ SELECT name, journal, position, CASE WHEN position > 0 THEN recorded_at END, pos
 FROM journals WHERE kind = 'programme' ORDER BY name, ordinal
 """
 
-COMMANDS: Final = (programme_group, terms_group, schemas_group, status)
+COMMANDS: Final = (programme_group, terms_group, status)

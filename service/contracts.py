@@ -1,4 +1,5 @@
-"""The published contracts: JSON Schemas of every inbound message, every event and the terms, made from the types.
+"""The published contracts, made from the types: JSON Schemas of every inbound message, every event, the terms and the
+published balance, and the AsyncAPI document of the topics that they travel on.
 
 They are generated so that they cannot say anything else than the code does, and kept in `schemas/` so that a change of
 a contract is seen as a change of a file.
@@ -16,9 +17,11 @@ import msgspec
 import orjson
 
 from consumers.inbound import COMMAND_TYPES, MESSAGE_BYTES_MAX
+from consumers.relayed_balances import MemberBalance
 from ledger import events
 from ledger.events import TOPICS
 from ledger.terms import terms_json_schema
+from service.asyncapi import BALANCE_SCHEMA, asyncapi_document
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 INSTANT_PATTERN: Final = (
@@ -38,7 +41,12 @@ def contract_files() -> dict[str, bytes]:
     """Every contract: path below `schemas/` → content."""
     messages = {f"inbound/{name}.json": _inbound_schema(name, command) for name, command in COMMAND_TYPES.items()}
     stored = {f"events/{topic}.json": _event_schema(topic, event) for topic, event in TOPICS.items()}
-    return {path: _text(made) for path, made in {**messages, **stored, "terms.v1.json": terms_json_schema()}.items()}
+    others = {
+        "terms.v1.json": terms_json_schema(),
+        BALANCE_SCHEMA: _event_schema("balance.v1", MemberBalance, kind="published"),
+        "asyncapi.json": asyncapi_document(),
+    }
+    return {path: _text(made) for path, made in {**messages, **stored, **others}.items()}
 
 
 def write_contracts(directory: Path) -> list[str]:
@@ -53,6 +61,13 @@ def write_contracts(directory: Path) -> list[str]:
     return changed
 
 
+def read_contracts(directory: Path) -> dict[str, bytes]:
+    """The contracts below a directory, as `write_contracts` wrote them: path → content. Other files are left out."""
+    patterns = ("inbound/*.json", "events/*.json", "terms.v*.json", "balance.v*.json", "asyncapi.json")
+    found = [path for pattern in patterns for path in sorted(directory.glob(pattern))]
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in found}
+
+
 def _inbound_schema(name: str, command: type) -> dict[str, Any]:
     schema = _schema(command, f"urn:loyalty:inbound:{name}", name)
     schema["$comment"] = _INBOUND_COMMENT
@@ -60,8 +75,8 @@ def _inbound_schema(name: str, command: type) -> dict[str, Any]:
     return schema
 
 
-def _event_schema(topic: str, event: type) -> dict[str, Any]:
-    schema = _schema(event, f"urn:loyalty:event:{topic}", topic)
+def _event_schema(topic: str, event: type, kind: str = "event") -> dict[str, Any]:
+    schema = _schema(event, f"urn:loyalty:{kind}:{topic}", topic)
     _mark_instants(schema, event)
     for name, definition in schema.get("$defs", {}).items():
         _mark_instants(definition, getattr(events, name))

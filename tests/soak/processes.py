@@ -1,0 +1,87 @@
+"""The processes of a run: started, killed, stopped and continued, and started again when they end by themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+STOP_SECONDS_MAX = 60.0
+STARTED_SECONDS = 15.0
+"""A process that ends by itself sooner may have found the database away when it started, which ends it by right."""
+
+_numbers = count(1)
+
+
+class Program:
+    """One `loyalty` process after the other under one name; what they say goes to a file each."""
+
+    def __init__(self, name: str, arguments: list[str], dsn: str, folder: Path) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._dsn = dsn
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = folder
+        self._started_at = 0.0
+        self.ended_early = 0
+        self.defects: list[str] = []
+
+    def start(self) -> None:
+        self._said = self._folder / f"{next(_numbers):04}-{self.name}.log"
+        self._started_at = time.monotonic()
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.soak.program", *self._arguments],
+                cwd=ROOT,
+                env={**os.environ, "LOYALTY_DATABASE_URL": self._dsn},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def keep_running(self) -> None:
+        """Start it again when it has ended by itself; that is a defect, unless it was starting."""
+        if self._process is None or self._process.poll() is None:
+            return
+        lived = time.monotonic() - self._started_at
+        said = self._said.read_text(errors="replace")
+        if lived > STARTED_SECONDS or "Traceback" in said:
+            self.defects.append(
+                f"{self.name} ended by itself after {lived:.0f} s with exit code {self._process.returncode}:"
+                f" {self._said}\n{said[-3_000:]}"
+            )
+        self.ended_early += 1
+        self.start()
+
+    def kill(self) -> None:
+        """kill -9; also one that is stopped."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """SIGTERM, and it must end."""
+        self._signal(signal.SIGTERM)
+        try:
+            if self._process is not None:
+                self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.defects.append(f"{self.name} did not end within {STOP_SECONDS_MAX} s of SIGTERM: {self._said}")
+        self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)

@@ -1,0 +1,181 @@
+"""What upstream systems send during a run: purchases, and everything that should not be among them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from ledger.codec import encode
+from ledger.commands import PurchaseLine
+from tests.engine.clubs import Club
+from tests.kafka.inflow import POISON
+
+PARTITIONS = 4
+MEMBERS = [f"m{number}" for number in range(40)]
+NEW_MEMBERS = [f"n{number}" for number in range(10)]
+"""Their partition is the one that is added during the run, so that no member ever changes partition."""
+BURST_MAX = 40
+PAUSE_SECONDS_MAX = 0.3
+TRANSACTION_TIMEOUT_MS = 5_000
+RECENT_MAX = 200
+JOIN_SECONDS_MAX = 150.0
+
+
+class Message(NamedTuple):
+    partition: int
+    key: bytes
+    value: bytes | None
+
+
+class Traffic:
+    """Two producers, one with transactions that it often aborts, until `close`."""
+
+    def __init__(self, bootstrap: str, topic: str, club: Club, seed: int) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._club = club
+        self._stop = Event()
+        self._recent: deque[Message] = deque(maxlen=RECENT_MAX)
+        self._seed = seed
+        self.more_partitions = Event()
+        self.acknowledged: set[tuple[int, int]] = set()
+        self.aborted_ids: set[str] = set()
+        self.failures = 0
+        self._threads = [Thread(target=run, daemon=True) for run in (self._send_singly, self._send_in_transactions)]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop, when what was sent is acknowledged or given up."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(JOIN_SECONDS_MAX)
+            assert not thread.is_alive(), "a producer hangs"
+
+    # --- messages ----------------------------------------------------------------------------------------------
+
+    def _purchase(self, pick: random.Random, id: str, *, again: bool = True) -> Message:
+        """A purchase, or one of the things that are not quite one."""
+        draw = pick.random()
+        if again and draw < 0.03 and self._recent:  # a producer's retry, word for word
+            return pick.choice(self._recent)
+        members = [*MEMBERS, *NEW_MEMBERS] if self.more_partitions.is_set() else MEMBERS
+        member = pick.choice(members)
+        partition = PARTITIONS if member in NEW_MEMBERS else crc32(member.encode()) % PARTITIONS
+        if draw > 0.995:
+            return Message(partition, member.encode(), pick.choice(POISON))
+        minutes = pick.uniform(1, 5_000) if draw > 0.1 else pick.uniform(-500, 1)  # late, some before all terms
+        command = self._club.buy(member, id, dollars=pick.randrange(1, 90), minutes=minutes)
+        if draw > 0.985:
+            command = msgspec.structs.replace(command, currency="EUR")
+        elif draw > 0.98:
+            command = msgspec.structs.replace(command, programme="nowhere")
+        elif draw > 0.978:
+            lines = [PurchaseLine(sku=f"A{n}", quantity=1, amount_minor=100) for n in range(500)]
+            command = msgspec.structs.replace(command, lines=lines)
+        message = Message(partition, member.encode(), encode(command))
+        if again and draw < 0.04:  # the same id, another body
+            other = self._club.buy(member, id, dollars=99, minutes=minutes + 1)
+            self._recent.append(message._replace(value=encode(other)))
+        self._recent.append(message)
+        return message
+
+    # --- producers ---------------------------------------------------------------------------------------------
+
+    def _send_singly(self) -> None:
+        pick, number = random.Random(f"singly {self._seed}"), 0
+        while not self._stop.is_set():
+            try:
+                with _closing(self._producer(enable_idempotence=True)) as producer:
+                    sent: deque[Any] = deque()
+                    try:
+                        while not self._stop.wait(pick.uniform(0.05, PAUSE_SECONDS_MAX)):
+                            for _ in range(pick.randrange(1, BURST_MAX)):
+                                number += 1
+                                sent.append(self._send(producer, self._purchase(pick, f"o{number}")))
+                            self._note(sent, wait=False)
+                    finally:
+                        producer.flush(timeout=60)
+                        self._note(sent, wait=True)
+            except KafkaError:
+                self.failures += 1
+                self._stop.wait(0.5)
+
+    def _send_in_transactions(self) -> None:
+        pick, number = random.Random(f"transactions {self._seed}"), 0
+        while not self._stop.is_set():
+            try:
+                settings = {"transactional_id": self._topic, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS}
+                with _closing(self._producer(**settings)) as producer:
+                    producer.init_transactions()
+                    while not self._stop.wait(pick.uniform(0.2, 1.0)):
+                        number += 1
+                        self._transact(producer, pick, number)
+            except (KafkaError, AssertionError):
+                self.failures += 1
+                self._stop.wait(0.5)
+
+    def _transact(self, producer: KafkaProducer, pick: random.Random, number: int) -> None:
+        producer.begin_transaction()
+        ids = [f"t{number}-{each}" for each in range(pick.randrange(1, 8))]
+        sent = deque(self._send(producer, self._purchase(pick, id, again=False)) for id in ids)
+        producer.flush(timeout=60)
+        if pick.random() < 0.5:
+            for _ in ids:
+                self._forget_last()
+            producer.abort_transaction()
+            self.aborted_ids.update(ids)
+        else:
+            producer.commit_transaction()
+            self._note(sent, wait=True)
+
+    def _forget_last(self) -> None:
+        """What is aborted is not sent again by the other producer, as far as it has not been already."""
+        with suppress(IndexError):
+            self._recent.pop()
+
+    def _producer(self, **settings: Any) -> KafkaProducer:
+        return KafkaProducer(
+            bootstrap_servers=self._bootstrap, acks="all", max_request_size=4 << 20, linger_ms=5,
+            reconnect_backoff_max_ms=500, delivery_timeout_ms=60_000, request_timeout_ms=10_000, **settings,
+        )  # fmt: skip
+
+    def _send(self, producer: KafkaProducer, message: Message) -> Any:
+        return producer.send(self._topic, message.value, message.key, partition=message.partition)
+
+    def _note(self, sent: deque[Any], *, wait: bool) -> None:
+        while sent and (wait or sent[0].is_done):
+            try:
+                told = sent.popleft().get(timeout=60 if wait else 0)
+                self.acknowledged.add((told.partition, told.offset))
+            except KafkaError:
+                self.failures += 1
+
+
+class _closing:  # noqa: N801 - as contextlib's, but bounded
+    def __init__(self, producer: KafkaProducer) -> None:
+        self._producer = producer
+
+    def __enter__(self) -> KafkaProducer:
+        return self._producer
+
+    def __exit__(self, *raised: object) -> None:
+        with suppress(KafkaError, AssertionError):
+            self._producer.close(timeout=20)
+
+
+def wait_for(holds: Any, seconds_max: float, what: str) -> None:
+    """Wait until something holds; AssertionError with what it was."""
+    deadline = time.monotonic() + seconds_max
+    while not holds():
+        assert time.monotonic() < deadline, f"after {seconds_max:.0f} s: {what}"
+        time.sleep(0.1)
