@@ -232,19 +232,33 @@ def _from_event(event: _Event, programme: str) -> AnyCommand | Malformed:
         return _refused(too_large(len(event.value)).rejection, attributes, b"", programme)
     name, with_member = _own_type(attributes["type"])
     member = attributes.get("subject", "") if with_member else ""
-    filling = _encode(_Filling(name, attributes["id"], attributes["source"], attributes.get("time", ""), member))
     if not data.startswith(b'{"'):
         data = data.lstrip(_SPACES)
         if not data.startswith(b"{"):
             return _explained(decode(data), event, name, programme)
-    # Of a field that is given twice the last counts: the data's own, which is then compared with the attribute.
-    separator = b"" if data[1:].lstrip(_SPACES).startswith(b"}") else b","
-    body = filling[:-1] + separator + data[1:]
-    command = decode(body, programme=programme, bytes_max=len(body))
+    if name in upcasters.INBOUND and member:
+        # The old version may call its member otherwise, and one put in front could come out in place of it.
+        command = _filled_in(attributes, data, name, "", programme)
+        if isinstance(command, Malformed):
+            command = _filled_in(attributes, data, name, member, programme)
+    else:
+        command = _filled_in(attributes, data, name, member, programme)
     if isinstance(command, Malformed):
         return _explained(command, event, name, programme)
     conflict = _conflict(command, event, name, member)
     return command if conflict is None else _refused(conflict, attributes, data, programme, name)
+
+
+def _filled_in(
+    attributes: Mapping[str, str], data: bytes, name: str, member: str, programme: str
+) -> AnyCommand | Malformed:
+    """The command that the data is with the attributes in front of it. Of a field that is given twice the last counts:
+    so it is the data's own, which is then compared with the attribute.
+    """
+    filling = _encode(_Filling(name, attributes["id"], attributes["source"], attributes.get("time", ""), member))
+    separator = b"" if data[1:].lstrip(_SPACES).startswith(b"}") else b","
+    body = filling[:-1] + separator + data[1:]
+    return decode(body, programme=programme, bytes_max=len(body))
 
 
 def _attribute_refusal(attributes: Mapping[str, str], prefix: str) -> Rejection | None:

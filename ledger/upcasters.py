@@ -21,7 +21,11 @@ Registry: TypeAlias = Mapping[str, tuple[str, Callable[[Document], Document]]]
 STEPS_MAX = 64
 
 INBOUND: Registry = {}
-"""Old types of inbound messages. The field `type` of the result is set to the new name."""
+"""Old types of inbound messages. The field `type` of the result is set to the new name.
+
+The attributes of a CloudEvent (id, source, occurred_at) come in the document as if the message had said them: an
+upcaster that makes one of them from another field puts it in last.
+"""
 
 EVENTS: Registry = {}
 """Old topics of stored events."""

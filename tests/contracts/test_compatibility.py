@@ -571,7 +571,7 @@ def test_the_command_says_that_nothing_changed(tmp_path: Path) -> None:
     write_contracts(tmp_path)
     assert (
         Loyalty()("schemas", "check", "--against", str(tmp_path)).stdout
-        == "58 contracts compared, 0 changed: compatible.\n"
+        == f"{len(current())} contracts compared, 0 changed: compatible.\n"
     )
     assert Loyalty().json("schemas", "check", "--against", str(tmp_path)) == {
         "compatible": True,
@@ -594,7 +594,7 @@ def test_the_command_names_file_path_and_rule_of_what_does_not_fit(tmp_path: Pat
         "inbound/purchase.v1.json: not backward compatible\n"
         "    lines[].amount_minor: the limit maximum is 1000000000000000 now, and was 10000000000000000"
         " [limit tightened]\n"
-        "58 contracts compared, 1 changed: 1 incompatible.\n"
+        f"{len(current())} contracts compared, 1 changed: 1 incompatible.\n"
     )
     found = Loyalty().json("schemas", "check", "--against", against, exit_code=3)
     assert found["compatible"] is False

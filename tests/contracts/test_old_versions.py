@@ -79,6 +79,14 @@ def test_an_event_may_name_the_old_version() -> None:
 
 
 @pytest.mark.usefixtures("_purchase_v0")
+def test_an_old_version_may_leave_its_member_to_the_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upcasters, "INBOUND", {"purchase.v0": ("purchase.v1", lambda old: {**old, "currency": "CNY"})})
+    _, headers = binary()
+    found = decode_message(encoded({"programme": "demo", "lines": NEW["lines"]}), [*headers, ("ce_subject", b"M1")])
+    assert found == decode(encoded(NEW))
+
+
+@pytest.mark.usefixtures("_purchase_v0")
 def test_an_old_version_is_compared_with_its_attributes_after_it_was_read() -> None:
     value, headers = binary()
     found = decode_message(value, [*headers, ("ce_subject", b"M2")])
@@ -114,7 +122,7 @@ def test_an_old_file_is_posted_once_with_its_identity(
     assert (refused.type, refused.source, refused.id) == ("purchase.v0", "pos", "o-1")
 
     monkeypatch.setattr(upcasters, "INBOUND", REGISTRY)
-    (again,) = retry(database, ledger, [refused.number])
+    (again,) = retry(ledger, [refused.number])
     assert again.outcome is not None
     assert again.outcome.status == "posted"
 
