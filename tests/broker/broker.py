@@ -169,6 +169,7 @@ class KafkaBroker(Kafka):
         assert self.running, "the broker does not run"
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until the last of its threads has stopped
         self._paused = True
 
     def resume(self) -> None:

@@ -319,6 +319,17 @@ def test_an_old_version_may_go_where_there_is_an_upcaster(
     assert compare(published, current())[0].compatible
 
 
+@pytest.mark.parametrize(("registry", "name"), [("INBOUND", "purchase.v1"), ("EVENTS", "purchase-recorded.v1")])
+def test_a_message_of_an_old_version_may_leave_its_topic_where_there_is_an_upcaster(
+    monkeypatch: pytest.MonkeyPatch, registry: str, name: str
+) -> None:
+    channel = "inbound" if registry == "INBOUND" else "events"
+    without = changed("asyncapi.json", lambda document: document["channels"][channel]["messages"].pop(name))
+    assert not compare(current(), without)[0].compatible
+    monkeypatch.setattr(upcasters, registry, {name: ("newer.v2", dict)})
+    assert compare(current(), without)[0].compatible
+
+
 def test_a_new_contract_breaks_nobody() -> None:
     published = {path: text for path, text in current().items() if path not in (PURCHASE, ACCRUED)}
     verdicts = compare(published, current())

@@ -27,7 +27,7 @@ def test_a_rebuild_beside_appends_and_runners_misses_nothing(database: Database,
     """Several rebuilds run while two journals grow and a runner follows; in the end all agree with the core."""
     histories = [History(seed, 400) for seed in (41, 42)]
     journals = new_journals(database, 2)
-    done, failures = threading.Event(), []
+    done, rebuilt_twice, failures = threading.Event(), threading.Event(), []
 
     def watched(work: Any) -> threading.Thread:
         def run() -> None:
@@ -43,7 +43,11 @@ def test_a_rebuild_beside_appends_and_runners_misses_nothing(database: Database,
 
     def write() -> None:
         for journal, history in zip(journals, histories, strict=True):
-            record(database, journal, history.events, {}, each=3)
+            versions: dict[str, int] = {}
+            most = len(history.events) * 3 // 4
+            record(database, journal, history.events[:most], versions, each=3)
+            rebuilt_twice.wait(timeout=60)
+            record(database, journal, history.events[most:], versions, each=3)
         done.set()
 
     def follow() -> None:
@@ -71,6 +75,8 @@ def test_a_rebuild_beside_appends_and_runners_misses_nothing(database: Database,
     while not done.is_set():
         rebuild(database_dsn, PROJECTIONS, batch_events_max=50)
         rebuilds += 1
+        if rebuilds == 2:
+            rebuilt_twice.set()
     for thread in threads:
         thread.join()
     assert failures == []
