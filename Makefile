@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check kafka clean
+.PHONY: help demo test bench check kafka soak clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ check: $(VENV)/.test  ## Lint, formatting and types
 
 kafka: $(VENV)/.test  ## Run a real Apache Kafka on localhost:9092 (or the next free port) until Ctrl-C; needs Java 17 and Maven
 	@$(BIN)/python -m tests.broker
+
+soak: $(VENV)/.test  ## Let 500 faults happen to consumers, relay, Kafka and PostgreSQL, and check that nothing is lost or twice (about half an hour)
+	@$(BIN)/python -m tests.soak --faults 500
 
 clean:  ## Remove what was built, and the demo's data (its server is stopped first)
 	@if [ -x $(BIN)/python ] && [ -d demo-data ]; then $(BIN)/python -m service.demo --clean; fi

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ingest, projections, redemptions, scale, verify
+from benchmarks import ingest, kafka, projections, redemptions, scale, verify
 from benchmarks.measuring import embedded_server, write_result
 from service import runtime
 
@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "ingest": ingest.measure,
     "redemptions": redemptions.measure,
     "projections": projections.measure,
+    "kafka": kafka.measure,
+    "relay": kafka.measure_relay,
     "verify": verify.measure,
     "scale": scale.measure,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ MEMBERS = [f"m{number}" for number in range(40)]
 NEW_MEMBERS = [f"n{number}" for number in range(10)]
 """Their partition is the one that is added during the run, so that no member ever changes partition."""
 BURST_MAX = 40
+RUSH = 1_500
+"""So many at once keep every consumer busy when the fault comes."""
 PAUSE_SECONDS_MAX = 0.3
 TRANSACTION_TIMEOUT_MS = 5_000
 RECENT_MAX = 200
@@ -46,11 +49,13 @@ class Traffic:
         self._stop = Event()
         self._recent: deque[Message] = deque(maxlen=RECENT_MAX)
         self._seed = seed
-        self.more_partitions = Event()
         self.acknowledged: set[tuple[int, int]] = set()
         self.aborted_ids: set[str] = set()
         self.failures = 0
-        self._threads = [Thread(target=run, daemon=True) for run in (self._send_singly, self._send_in_transactions)]
+        self.rush = Event()
+        self._defects: list[BaseException] = []
+        sending = (self._send_singly, self._send_in_transactions)
+        self._threads = [Thread(target=self._run, args=(send,), daemon=True) for send in sending]
         for thread in self._threads:
             thread.start()
 
@@ -60,15 +65,22 @@ class Traffic:
         for thread in self._threads:
             thread.join(JOIN_SECONDS_MAX)
             assert not thread.is_alive(), "a producer hangs"
+        if self._defects:
+            raise self._defects[0]
+
+    def _run(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except BaseException as error:  # noqa: BLE001 - raised by `close`
+            self._defects.append(error)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
-    def _purchase(self, pick: random.Random, id: str, *, again: bool = True) -> Message:
-        """A purchase, or one of the things that are not quite one."""
+    def _purchase(self, pick: random.Random, id: str, members: list[str], *, again: bool = True) -> Message:
+        """A purchase, or one of the things that are not quite one; with `again`, one that may be sent again."""
         draw = pick.random()
         if again and draw < 0.03 and self._recent:  # a producer's retry, word for word
             return pick.choice(self._recent)
-        members = [*MEMBERS, *NEW_MEMBERS] if self.more_partitions.is_set() else MEMBERS
         member = pick.choice(members)
         partition = PARTITIONS if member in NEW_MEMBERS else crc32(member.encode()) % PARTITIONS
         if draw > 0.995:
@@ -86,7 +98,8 @@ class Traffic:
         if again and draw < 0.04:  # the same id, another body
             other = self._club.buy(member, id, dollars=99, minutes=minutes + 1)
             self._recent.append(message._replace(value=encode(other)))
-        self._recent.append(message)
+        if again:
+            self._recent.append(message)
         return message
 
     # --- producers ---------------------------------------------------------------------------------------------
@@ -99,9 +112,12 @@ class Traffic:
                     sent: deque[Any] = deque()
                     try:
                         while not self._stop.wait(pick.uniform(0.05, PAUSE_SECONDS_MAX)):
-                            for _ in range(pick.randrange(1, BURST_MAX)):
+                            members = self._members(producer)
+                            burst = RUSH if self.rush.is_set() else pick.randrange(1, BURST_MAX)
+                            self.rush.clear()
+                            for _ in range(burst):
                                 number += 1
-                                sent.append(self._send(producer, self._purchase(pick, f"o{number}")))
+                                sent.append(self._send(producer, self._purchase(pick, f"o{number}", members)))
                             self._note(sent, wait=False)
                     finally:
                         producer.flush(timeout=60)
@@ -125,28 +141,28 @@ class Traffic:
                 self._stop.wait(0.5)
 
     def _transact(self, producer: KafkaProducer, pick: random.Random, number: int) -> None:
+        members = self._members(producer)
         producer.begin_transaction()
         ids = [f"t{number}-{each}" for each in range(pick.randrange(1, 8))]
-        sent = deque(self._send(producer, self._purchase(pick, id, again=False)) for id in ids)
+        sent = deque(self._send(producer, self._purchase(pick, id, members, again=False)) for id in ids)
         producer.flush(timeout=60)
         if pick.random() < 0.5:
-            for _ in ids:
-                self._forget_last()
             producer.abort_transaction()
             self.aborted_ids.update(ids)
         else:
             producer.commit_transaction()
             self._note(sent, wait=True)
 
-    def _forget_last(self) -> None:
-        """What is aborted is not sent again by the other producer, as far as it has not been already."""
-        with suppress(IndexError):
-            self._recent.pop()
+    def _members(self, producer: KafkaProducer) -> list[str]:
+        """Those whose partition the producer knows."""
+        known = len(producer.partitions_for(self._topic)) > PARTITIONS
+        return [*MEMBERS, *NEW_MEMBERS] if known else MEMBERS
 
     def _producer(self, **settings: Any) -> KafkaProducer:
         return KafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", max_request_size=4 << 20, linger_ms=5,
-            reconnect_backoff_max_ms=500, delivery_timeout_ms=60_000, request_timeout_ms=10_000, **settings,
+            reconnect_backoff_max_ms=500, delivery_timeout_ms=60_000, request_timeout_ms=10_000,
+            metadata_max_age_ms=1_000, **settings,
         )  # fmt: skip
 
     def _send(self, producer: KafkaProducer, message: Message) -> Any:
