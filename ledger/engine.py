@@ -31,8 +31,6 @@ from ledger.commands import (
     AnyMemberCommand,
     CreateProgramme,
     MemberCommand,
-    MergeMembers,
-    TransferPoints,
     UndoMerge,
 )
 from ledger.decider import other_member
@@ -41,7 +39,7 @@ from ledger.programmes import ProgrammeInfo, journal_of, read_programme
 from ledger.store.database import Database, PgCursor, sqlstate
 from ledger.store.sources import NO_JOURNAL, TopicPartition
 from ledger.submissions import Malformed, Outcome, Submission
-from ledger.transaction import Transaction, Work, load_members
+from ledger.transaction import TO_TWO, Transaction, Work, load_members
 
 T = TypeVar("T")
 
@@ -235,7 +233,7 @@ def _retrying() -> Retrying:
 def _is_of_one_journal(command: AnyCommand | Malformed, info: ProgrammeInfo) -> TypeGuard[AnyMemberCommand]:
     if not isinstance(command, MemberCommand):
         return False
-    return len(info.journals) == 1 or not isinstance(command, TransferPoints | MergeMembers | UndoMerge)
+    return len(info.journals) == 1 or type(command) not in TO_TWO
 
 
 def is_passing(error: BaseException) -> bool:

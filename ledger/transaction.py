@@ -66,7 +66,8 @@ SNAPSHOT_AFTER_EVENTS = 32
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ToTwo: TypeAlias = TransferPoints | MergeMembers | UndoMerge
-_TO_TWO = frozenset({TransferPoints, MergeMembers, UndoMerge})
+TO_TWO = frozenset({TransferPoints, MergeMembers, UndoMerge})
+"""The commands that touch two members."""
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -257,7 +258,7 @@ class Transaction:
         if not _EARLIEST <= command.occurred_at <= self._latest:
             return _refused(_out_of_range(command.occurred_at, self._latest))
         if isinstance(command, MemberCommand):
-            if type(command) in _TO_TWO:
+            if type(command) in TO_TWO:
                 return self._handle_pair(cast(ToTwo, command), key, digest)
             return self._handle_member(command, key, digest)
         return self._handle_programme(command, key, digest)
