@@ -10,6 +10,7 @@ business time; member commands have `member`.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
@@ -17,8 +18,11 @@ from msgspec import Meta, Struct
 from ledger.values import (
     LINES_MAX,
     Amount,
+    CheckedIdentifier,
+    CheckedLabel,
     Currency,
     CurrencyCode,
+    DecimalText,
     Identifier,
     Instant,
     Label,
@@ -240,6 +244,8 @@ class RecordSurvey(MemberCommand, frozen=True, kw_only=True, tag="survey.v1"):
     channel: Label = ""
     store: Label = ""
     purchase: Identifier | None = None
+    survey: Identifier | None = None
+    """A survey that was defined: its instrument, scale and questions must then fit."""
 
 
 class OpenComplaint(MemberCommand, frozen=True, kw_only=True, tag="complaint.v1"):
@@ -312,6 +318,170 @@ class PublishTerms(Command, frozen=True, kw_only=True, tag="terms.v1"):
     document: dict[str, object]
 
 
+# --- steering the programme: analyse, plan, realise ---------------------------------------------------------------
+
+
+class SteeringCommand(Command, frozen=True, kw_only=True):
+    """A command to a programme's objectives, plans, surveys or charts."""
+
+
+class DefineSurvey(SteeringCommand, frozen=True, kw_only=True, tag="survey-definition.v1"):
+    """Define a survey, or define it anew. `weights` has an integer for each question of an ACSI survey; left out, all
+    weigh the same.
+    """
+
+    survey: CheckedIdentifier
+    instrument: Literal["NPS", "CSAT", "CES", "ACSI"]
+    scale: tuple[int, int]
+    questions: Annotated[list[CheckedIdentifier], Meta(min_length=1, max_length=100)]
+    weights: Annotated[list[Annotated[int, Meta(ge=0, le=1_000_000)]], Meta(max_length=100)] = []
+    name: CheckedLabel = ""
+    touchpoint: CheckedLabel = ""
+
+
+class PyramidBand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A band of the pyramid and its share of the active members, in percent."""
+
+    name: CheckedIdentifier
+    share_percent: DecimalText
+
+
+class SetAnalysis(SteeringCommand, frozen=True, kw_only=True, tag="analysis.v1"):
+    """Set after how many days without a purchase a member is inactive, and the bands of the pyramid from the top, whose
+    shares add up to 100.
+    """
+
+    inactive_after_days: Annotated[int, Meta(ge=1, le=36_500)]
+    bands: Annotated[list[PyramidBand], Meta(min_length=1, max_length=20)]
+
+
+class FreezeBaseline(SteeringCommand, frozen=True, kw_only=True, tag="baseline.v1"):
+    """Freeze the limits of a control chart, as computed on the points from `from_on` until before `until_on`."""
+
+    chart: CheckedIdentifier
+    kind: Literal["individuals", "p", "c"]
+    figure: CheckedIdentifier
+    period: Literal["day", "week", "month"]
+    from_on: date
+    until_on: date
+    points: Annotated[int, Meta(ge=2, le=100_000)]
+    centre: DecimalText
+    sigma: DecimalText | None = None
+    channel: CheckedLabel | None = None
+    store: CheckedLabel | None = None
+    touchpoint: CheckedLabel | None = None
+
+
+class DefineObjective(SteeringCommand, frozen=True, kw_only=True, tag="objective.v1"):
+    """Define a quality objective, define it anew, or retire it. `direction` says which way is better; `figure` binds it
+    to a figure of this ledger.
+    """
+
+    objective: CheckedIdentifier
+    name: CheckedLabel = ""
+    comparator: Literal[">=", ">", "<=", "<", "="]
+    target: DecimalText
+    unit: CheckedIdentifier
+    direction: Literal["up", "down"]
+    period: Literal["day", "week", "month", "quarter", "year"]
+    owner: CheckedIdentifier
+    figure: CheckedIdentifier | None = None
+    respond_within_days: Annotated[int, Meta(ge=1, le=3_650)] = 30
+    retired: bool = False
+
+
+class MeasureObjective(SteeringCommand, frozen=True, kw_only=True, tag="measurement.v1"):
+    """Record what an objective came to in the period that begins on `period_on`: a value, or a bound (`>` 81.3)."""
+
+    objective: CheckedIdentifier
+    period_on: date
+    value: DecimalText
+    bound: Literal["", ">", ">=", "<", "<="] = ""
+    sample: Annotated[int, Meta(ge=0, le=10**12)] | None = None
+    evidence: CheckedLabel = ""
+
+
+class RaiseNonconformity(SteeringCommand, frozen=True, kw_only=True, tag="nonconformity.v1"):
+    """Say that something is not as it should be; `id` names it."""
+
+    what: Reason
+    owner: CheckedIdentifier
+    due_on: date
+    objective: CheckedIdentifier | None = None
+
+
+class FindCause(SteeringCommand, frozen=True, kw_only=True, tag="cause.v1"):
+    """Record why a nonconformity came about, and who plans what is done about it, by when."""
+
+    nonconformity: CheckedIdentifier
+    cause: Reason
+    owner: CheckedIdentifier
+    due_on: date
+
+
+class PlanCorrectiveAction(SteeringCommand, frozen=True, kw_only=True, tag="corrective-action.v1"):
+    """Plan an action against the cause; `id` names it."""
+
+    nonconformity: CheckedIdentifier
+    what: Reason
+    owner: CheckedIdentifier
+    due_on: date
+
+
+class CompleteCorrectiveAction(SteeringCommand, frozen=True, kw_only=True, tag="corrective-action-completion.v1"):
+    """Record that a planned action was done, and who verifies it, by when."""
+
+    nonconformity: CheckedIdentifier
+    action: CheckedIdentifier
+    done_by: CheckedIdentifier
+    owner: CheckedIdentifier
+    due_on: date
+    evidence: CheckedLabel = ""
+
+
+class VerifyCorrectiveAction(SteeringCommand, frozen=True, kw_only=True, tag="corrective-action-verification.v1"):
+    """Record whether an action that was done had its effect; if not, another is planned by `due_on`."""
+
+    nonconformity: CheckedIdentifier
+    action: CheckedIdentifier
+    effective: bool
+    verified_by: CheckedIdentifier
+    due_on: date | None = None
+    evidence: CheckedLabel = ""
+
+
+class SetBudget(SteeringCommand, frozen=True, kw_only=True, tag="budget.v1"):
+    """Plan a measure of the programme (`who` empty), of a segment (`attribute=value`) or of a member, from `from_on`
+    until before `until_on`: minor units, an index from 0 to 100, or purchases.
+    """
+
+    direction: Literal["top_down", "bottom_up"]
+    level: Literal["programme", "segment", "member"]
+    who: CheckedLabel = ""
+    measure: Literal["revenue", "profit", "satisfaction", "activity"]
+    from_on: date
+    until_on: date
+    value: DecimalText
+
+
+class FocusScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """A question of a focus audit, its score on the assessment's scale, and what was seen."""
+
+    item: CheckedIdentifier
+    score: int
+    evidence: CheckedLabel = ""
+
+
+class AssessFocus(SteeringCommand, frozen=True, kw_only=True, tag="focus.v1"):
+    """Record a focus audit of one factor, of the programme or of a segment (`attribute=value`)."""
+
+    factor: Literal["organisation", "communications", "information"]
+    scale: tuple[int, int]
+    items: Annotated[list[FocusScore], Meta(min_length=1, max_length=200)]
+    assessor: CheckedIdentifier
+    segment: CheckedLabel = ""
+
+
 AnyMemberCommand: TypeAlias = (
     EnrolMember
     | ChangeProfile
@@ -339,4 +509,18 @@ AnyMemberCommand: TypeAlias = (
     | AttributeCost
     | RecordWalletShare
 )
-AnyCommand: TypeAlias = AnyMemberCommand | CreateProgramme | PublishTerms
+AnySteeringCommand: TypeAlias = (
+    DefineSurvey
+    | SetAnalysis
+    | FreezeBaseline
+    | DefineObjective
+    | MeasureObjective
+    | RaiseNonconformity
+    | FindCause
+    | PlanCorrectiveAction
+    | CompleteCorrectiveAction
+    | VerifyCorrectiveAction
+    | SetBudget
+    | AssessFocus
+)
+AnyCommand: TypeAlias = AnyMemberCommand | CreateProgramme | PublishTerms | AnySteeringCommand

@@ -181,12 +181,16 @@ class PurchaseRecorded(MemberEvent, frozen=True, kw_only=True):
 
 
 class ReturnMatch(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What of one purchase came back: for each line its index, quantity and amount, and the points due for it."""
+    """What of one purchase came back: for each line its index, quantity and amount, and the points due for it.
+
+    `cost_minor` is what the goods that came back had cost; None where the cost of one of those lines is not known.
+    """
 
     purchase: str
     purchase_source: str
     lines: list[tuple[int, int, int]]
     points_due: int
+    cost_minor: int | None = None
 
 
 class PurchaseReturned(MemberEvent, frozen=True, kw_only=True):
@@ -386,6 +390,8 @@ class SurveyAnswered(MemberEvent, frozen=True, kw_only=True):
     channel: str = ""
     store: str = ""
     purchase: str | None = None
+    survey: str | None = None
+    """The defined survey that it answers; `scale` and `instrument` are those of its definition."""
 
 
 class ComplaintOpened(MemberEvent, frozen=True, kw_only=True):
@@ -462,6 +468,223 @@ class TermsPublished(Event, frozen=True, kw_only=True):
     """The terms document, as canonical JSON."""
 
 
+# --- steering the programme: analyse, plan, realise ---------------------------------------------------------------
+# Each of these is on a small stream of its own in the programme's first journal, named beside it.
+
+
+class SurveyDefined(Event, frozen=True, kw_only=True):
+    """A survey as it is asked from now on (stream `survey-<survey>`). A later definition takes its place."""
+
+    topic: ClassVar[str] = "survey-defined.v1"
+
+    survey: str
+    version: int
+    instrument: Literal["NPS", "CSAT", "CES", "ACSI"]
+    scale: tuple[int, int]
+    questions: list[str]
+    weights: list[int] = []
+    """One for each question of an ACSI survey; none: equal."""
+    name: str = ""
+    touchpoint: str = ""
+
+
+class Band(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A band of the customer pyramid: its name, and its share of the active members, in percent."""
+
+    name: str
+    share_percent: str
+
+
+class AnalysisSet(Event, frozen=True, kw_only=True):
+    """How the programme looks at its members from now on (stream `analysis`): after how many days without a purchase
+    a member is inactive, and the bands of the pyramid, from the top; the last takes the rest.
+    """
+
+    topic: ClassVar[str] = "analysis-set.v1"
+
+    version: int
+    inactive_after_days: int
+    bands: list[Band]
+
+
+class BaselineFrozen(Event, frozen=True, kw_only=True):
+    """The limits of a control chart, fixed on the points of a past range (stream `baseline-<chart>`). What comes after
+    is judged by them; a later baseline takes their place from its own `until_on` on.
+
+    `figure` by `period` is what is charted, of the programme or of one channel, store or touchpoint. For individuals,
+    `sigma` is the mean moving range / 1.128; for a p or c chart it follows from the centre and is not recorded.
+    """
+
+    topic: ClassVar[str] = "baseline-frozen.v1"
+
+    chart: str
+    version: int
+    kind: Literal["individuals", "p", "c"]
+    figure: str
+    period: Literal["day", "week", "month"]
+    from_on: date
+    until_on: date
+    """Exclusive."""
+    points: int
+    centre: str
+    sigma: str | None = None
+    channel: str | None = None
+    store: str | None = None
+    touchpoint: str | None = None
+
+
+class ObjectiveDefined(Event, frozen=True, kw_only=True):
+    """A quality objective (stream `objective-<objective>`): figure `comparator` target, in a unit, every period.
+
+    `direction` says which way is better. `figure` binds it to a figure of this ledger; without, it is measured by hand.
+    `respond_within_days` is how long the owner of a missed one has for the next step.
+    """
+
+    topic: ClassVar[str] = "objective-defined.v1"
+
+    objective: str
+    version: int
+    name: str = ""
+    comparator: Literal[">=", ">", "<=", "<", "="]
+    target: str
+    unit: str
+    direction: Literal["up", "down"]
+    period: Literal["day", "week", "month", "quarter", "year"]
+    owner: str
+    figure: str | None = None
+    respond_within_days: int = 30
+    retired: bool = False
+
+
+class ObjectiveMeasured(Event, frozen=True, kw_only=True):
+    """A measurement of an objective over the period that begins on `period_on`: a value, or a bound such as > 81.3.
+
+    `attained` is None where a bound cannot tell. A later measurement of the same period takes its place.
+    """
+
+    topic: ClassVar[str] = "objective-measured.v1"
+
+    objective: str
+    version: int
+    """Of the definition that it was measured by."""
+    period_on: date
+    value: str
+    bound: Literal["", ">", ">=", "<", "<="] = ""
+    attained: bool | None = None
+    sample: int | None = None
+    evidence: str = ""
+
+
+class NonconformityRaised(Event, frozen=True, kw_only=True):
+    """Something is not as it should be (stream `nonconformity-<nonconformity>`): an objective was missed, or somebody
+    says so. The owner finds the cause by `due_on`.
+    """
+
+    topic: ClassVar[str] = "nonconformity-raised.v1"
+
+    nonconformity: str
+    what: str
+    owner: str
+    due_on: date
+    objective: str | None = None
+    period_on: date | None = None
+
+
+class CauseFound(Event, frozen=True, kw_only=True):
+    """On the stream of the nonconformity. The owner plans a corrective action by `due_on`."""
+
+    topic: ClassVar[str] = "cause-found.v1"
+
+    nonconformity: str
+    cause: str
+    owner: str
+    due_on: date
+
+
+class CorrectiveActionPlanned(Event, frozen=True, kw_only=True):
+    """On the stream of the nonconformity. The owner does it by `due_on`."""
+
+    topic: ClassVar[str] = "corrective-action-planned.v1"
+
+    nonconformity: str
+    action: str
+    what: str
+    owner: str
+    due_on: date
+
+
+class CorrectiveActionDone(Event, frozen=True, kw_only=True):
+    """On the stream of the nonconformity. The owner, somebody else than who did it, verifies it by `due_on`."""
+
+    topic: ClassVar[str] = "corrective-action-done.v1"
+
+    nonconformity: str
+    action: str
+    done_by: str
+    owner: str
+    due_on: date
+    evidence: str = ""
+
+
+class CorrectiveActionVerified(Event, frozen=True, kw_only=True):
+    """On the stream of the nonconformity. An effective action closes it once no other is open; for one that is not,
+    the owner plans another by `due_on`.
+    """
+
+    topic: ClassVar[str] = "corrective-action-verified.v1"
+
+    nonconformity: str
+    action: str
+    effective: bool
+    verified_by: str
+    owner: str
+    due_on: date | None = None
+    closed: bool = False
+    evidence: str = ""
+
+
+class BudgetSet(Event, frozen=True, kw_only=True):
+    """What is planned for a programme, a segment or a member from `from_on` until before `until_on` (stream
+    `budget-<direction>-<measure>-<level>-<who>`). Set again for the same days, it is a new version.
+
+    `who` is empty for the programme, `attribute=value` for a segment, the member for a member. `value` is minor units
+    for revenue and profit, an index from 0 to 100 for satisfaction, purchases for activity.
+    """
+
+    topic: ClassVar[str] = "budget-set.v1"
+
+    direction: Literal["top_down", "bottom_up"]
+    level: Literal["programme", "segment", "member"]
+    who: str = ""
+    measure: Literal["revenue", "profit", "satisfaction", "activity"]
+    from_on: date
+    until_on: date
+    value: str
+    version: int
+
+
+class FocusItem(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A question of a focus audit and how it was scored, with what was seen."""
+
+    item: str
+    score: int
+    evidence: str = ""
+
+
+class FocusAssessed(Event, frozen=True, kw_only=True):
+    """A focus audit of one factor (stream `focus-<factor>`), each item scored on the same scale, of the programme or
+    of one segment (`attribute=value`).
+    """
+
+    topic: ClassVar[str] = "focus-assessed.v1"
+
+    factor: Literal["organisation", "communications", "information"]
+    scale: tuple[int, int]
+    items: list[FocusItem]
+    assessor: str
+    segment: str = ""
+
+
 AnyMemberEvent: TypeAlias = (
     MemberEnrolled
     | MemberProfileChanged
@@ -490,6 +713,20 @@ AnyMemberEvent: TypeAlias = (
     | CostAttributed
     | WalletShareSurveyed
 )
-AnyEvent: TypeAlias = AnyMemberEvent | ProgrammeCreated | TermsPublished
+AnySteeringEvent: TypeAlias = (
+    SurveyDefined
+    | AnalysisSet
+    | BaselineFrozen
+    | ObjectiveDefined
+    | ObjectiveMeasured
+    | NonconformityRaised
+    | CauseFound
+    | CorrectiveActionPlanned
+    | CorrectiveActionDone
+    | CorrectiveActionVerified
+    | BudgetSet
+    | FocusAssessed
+)
+AnyEvent: TypeAlias = AnyMemberEvent | ProgrammeCreated | TermsPublished | AnySteeringEvent
 
 TOPICS: dict[str, type[Event]] = {event.topic: event for event in AnyEvent.__args__}

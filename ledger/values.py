@@ -64,5 +64,13 @@ Quantity = Annotated[int, Meta(ge=0, le=10**9)]
 Points = Annotated[int, Meta(ge=1, le=POINTS_MAX)]
 SignedPoints = Annotated[int, Meta(ge=-POINTS_MAX, le=POINTS_MAX)]
 
+DecimalText = Annotated[
+    str,
+    Meta(
+        pattern=r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?(?![\s\S])",
+        description="An exact decimal number as text, such as 81.3.",
+    ),
+]
+
 FAR = datetime.max.replace(tzinfo=UTC)
 """Stands for "never" where instants are ordered; never stored in an event."""
