@@ -6,6 +6,7 @@ Shadow tables have the same names in a schema of their own, so that projections 
 2. Lock the checkpoints of all projections: runners wait from here on. Appends and readers go on.
 3. Fold what was recorded meanwhile: the shadow is now as of one position in each journal.
 4. Lock the live tables, drop them, move the shadow tables to their place and set the checkpoints. Commit, once.
+   Views that read them, ours or an operator's, are made again as they were.
 
 Killed before the commit, a rebuild leaves nothing but the shadow, which the next one clears away.
 """
@@ -27,6 +28,7 @@ from ledger.store.database import SCHEMA, PgCursor, connect, translated
 from projections.batch import read_batch
 from projections.protocol import Projection
 from projections.runner import fold_batch
+from projections.views import MaterializedViewInTheWay, put_up_views, take_down_views
 
 SHADOW_SCHEMA = "loyalty_rebuild"
 BATCH_EVENTS_MAX = 25_000
@@ -203,6 +205,8 @@ def _swap(
             cur.execute("ROLLBACK")
             time.sleep(min(0.02 * (1 + number), SWAP_PAUSE_SECONDS_MAX))
             continue
+        except MaterializedViewInTheWay as error:
+            raise RebuildRefused(str(error)) from error
         return {journal: shadow.position for journal, shadow in attempt.items()}
     raise RebuildRefused(f"the live tables were in use at {SWAP_ATTEMPTS_MAX} attempts to swap them: try again later")
 
@@ -220,8 +224,10 @@ def _catch_up_and_swap(
     live = sql.SQL(", ").join(sql.Identifier(SCHEMA, table) for table in _tables(projections))
     cur.execute(f"SET LOCAL lock_timeout = {READERS_LOCK_TIMEOUT_MS}")
     cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(live))
+    views = take_down_views(cur, [f"{SCHEMA}.{table}" for table in _tables(projections)])
     for table in _tables(projections):
         _replace(cur, table)
+    put_up_views(cur, views)
     for projection in projections:
         _set_checkpoints(cur, projection, shadows)
 

@@ -114,6 +114,52 @@ def test_a_rebuild_leaves_the_schema_as_it_was(database: Database, database_dsn:
     assert any("loyalty_writer" in str(row) for row in before)
 
 
+def test_views_survive_a_rebuild(database: Database, database_dsn: str) -> None:
+    """An operator's views over read models, and views over those, keep their rows, rights, options and comments."""
+    history = History(51, 80)
+    (journal,) = new_journals(database)
+    record(database, journal, history.events, {})
+    Runner(database, PROJECTIONS).run_once()
+    connection = connect(database_dsn)
+    with connection.cursor() as cur:
+        cur.execute(
+            """
+            CREATE SCHEMA "Reports";
+            CREATE VIEW "Reports"."Open lots" WITH (security_barrier) AS
+                SELECT l.member AS "Who", l.points, b.open FROM lots l JOIN balances b USING (journal, member);
+            CREATE VIEW "Reports".total AS
+                SELECT sum(points) AS points, (SELECT count(*) FROM lots) AS lots FROM "Reports"."Open lots";
+            COMMENT ON VIEW "Reports"."Open lots" IS 'it''s what is open';
+            COMMENT ON COLUMN "Reports"."Open lots"."Who" IS 'the member';
+            GRANT SELECT ON "Reports"."Open lots" TO loyalty_reader;
+            GRANT SELECT ON "Reports".total TO PUBLIC;
+            """
+        )
+        before = views_of(cur)
+        rebuild(database_dsn, PROJECTIONS)
+        assert views_of(cur) == before
+        assert "security_barrier" in str(before)
+        cur.execute('CREATE MATERIALIZED VIEW "Reports".kept AS SELECT * FROM "Reports".total')
+        with pytest.raises(RebuildRefused, match=r"materialized view \"Reports\"\.kept"):
+            rebuild(database_dsn, PROJECTIONS)
+        assert views_of(cur)[-2:] == before[-2:]
+    connection.close()
+
+
+def views_of(cur: Any) -> list[Any]:
+    cur.execute(
+        "SELECT relname, pg_get_viewdef(oid), reloptions, relacl::text, pg_get_userbyid(relowner),"
+        " obj_description(oid, 'pg_class'), (SELECT array_agg(col_description(oid, attnum) ORDER BY attnum)"
+        " FROM pg_attribute WHERE attrelid = oid) FROM pg_class WHERE relkind = 'v'"
+        " AND relnamespace = '\"Reports\"'::regnamespace ORDER BY relname"
+    )
+    found: list[Any] = cur.fetchall()
+    cur.execute('SELECT points, lots FROM "Reports".total')
+    found += cur.fetchall()
+    cur.execute('SELECT * FROM "Reports"."Open lots" ORDER BY 1, 2 LIMIT 1')
+    return [*found, *cur.fetchall()]
+
+
 def schema_of(dsn: str) -> list[Any]:
     connection = connect(dsn)
     tables = ("balances", "lots", "statement")
