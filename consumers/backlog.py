@@ -8,6 +8,7 @@ from threading import Condition
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger.store.sources import Read, TopicPartition
 from ledger.submissions import Submission
@@ -15,6 +16,8 @@ from ledger.submissions import Submission
 BACKLOG_BYTES_MAX: Final = 12 << 20
 MESSAGE_OVERHEAD_BYTES: Final = 1_000
 """What a decoded message takes beside its bytes, roughly."""
+TAKEN_MESSAGES_MAX: Final = 5_000
+"""Batches that wait are taken together up to this many: many small polls would be as many small transactions."""
 
 
 class Batch(Struct, frozen=True, gc=False):
@@ -47,13 +50,20 @@ class Backlog:
             self._changed.notify_all()
 
     def take(self) -> Batch | None:
-        """Wait for the next batch, which is in hand until `done`; None once it is closed."""
+        """Wait for the next batch, with what waits behind it and goes on where it ends; None once it is closed.
+
+        It is in hand until `done`.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return None
             self._in_hand = True
-            return self._waiting.popleft()
+            batch = self._waiting.popleft()
+            while self._waiting and (joined := _joined(batch, self._waiting[0])) is not None:
+                self._waiting.popleft()
+                batch = joined
+            return batch
 
     def done(self, batch: Batch) -> None:
         """The batch in hand is dealt with."""
@@ -78,3 +88,28 @@ class Backlog:
             self._closed = True
             self._waiting.clear()
             self._changed.notify_all()
+
+
+def _joined(batch: Batch, following: Batch) -> Batch | None:
+    """Both as one; None where that is too much, or where a partition does not simply go on under the same claim."""
+    if len(batch.submissions) + len(following.submissions) > TAKEN_MESSAGES_MAX:
+        return None
+    reads = {(read.topic, read.partition): read for read in batch.reads}
+    for read in following.reads:
+        name = (read.topic, read.partition)
+        before = reads.get(name)
+        if before is None:
+            reads[name] = read
+        elif (before.epoch, before.next_offset) == (read.epoch, read.first_offset):
+            messages = before.messages + read.messages
+            reads[name] = replace(before, next_offset=read.next_offset, messages=messages)
+        else:
+            return None
+    if any(batch.claims.get(name, epoch) != epoch for name, epoch in following.claims.items()):
+        return None
+    return Batch(
+        [*batch.submissions, *following.submissions],
+        list(reads.values()),
+        {**batch.claims, **following.claims},
+        batch.size_bytes + following.size_bytes,
+    )

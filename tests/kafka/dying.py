@@ -7,7 +7,7 @@ import signal
 from threading import Event, Lock
 from typing import Any, Literal
 
-from consumers import kafka_in
+from consumers import backlog, kafka_in
 from consumers.kafka_in import Consumer
 from ledger import transaction
 from tests.kafka.inflow import consume_settings, ledger_on
@@ -17,6 +17,7 @@ Where = Literal["before a commit", "after a commit", "before complete", "after c
 
 def consume_and_die(dsn: str, bootstrap: str, topic: str, programme: str, where: Where, time: int) -> None:
     """Consume until the place is reached for the nth time."""
+    backlog.TAKEN_MESSAGES_MAX = 0  # type: ignore[misc]  # each poll by itself, so that there are many places to die at
     _, ledger = ledger_on(dsn)
     _die_at(where, time)
     settings = consume_settings(bootstrap, topic, programme, poll_records_max=100)
