@@ -99,7 +99,7 @@ def _returned_weight(purchase: Purchase, index: int, taken: tuple[int, int]) -> 
 
 
 def goods_cost(purchase: Purchase, taken: dict[int, tuple[int, int]]) -> int | None:
-    """What the goods that a further return brings back had cost, in minor units; None where that is not known of a line.
+    """What the goods that a further return brings back had cost, in minor units; None where that of a line is unknown.
 
     Per line floor(cost · returned quantity / quantity), cumulative with this return less the same before it, so that
     the returns of all of a line add up to its cost. Where only an amount is paid back, no goods come back.

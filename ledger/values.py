@@ -64,6 +64,8 @@ Quantity = Annotated[int, Meta(ge=0, le=10**9)]
 Points = Annotated[int, Meta(ge=1, le=POINTS_MAX)]
 SignedPoints = Annotated[int, Meta(ge=-POINTS_MAX, le=POINTS_MAX)]
 
+ScaleEnd = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+
 DecimalText = Annotated[
     str,
     Meta(

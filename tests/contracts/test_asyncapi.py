@@ -160,7 +160,7 @@ def test_a_header_that_the_document_requires_is_required(left_out: set[str]) -> 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_published_event_has_the_headers_described(topic: str) -> None:
     of_member = issubclass(TOPICS[topic], MemberEvent)
-    stream = (MEMBER_STREAM if of_member else PROGRAMME_STREAM) + "M1"
+    stream = MEMBER_STREAM + "M1" if of_member else PROGRAMME_STREAM + "demo"
     row = (7, stream, topic, '{"occurred_at":"2026-02-01T00:00:00Z"}', "2026-02-01 00:00:01.5+00")
     ((batch,),) = EventLayout(TOPIC, 1).lay_out({3: ("demo", [row])}, {}).values()
     body = batch.body()
