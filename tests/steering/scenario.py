@@ -25,8 +25,8 @@ def today(days: int = 0) -> date:
     return TODAY + timedelta(days=days)
 
 
-def command(kind: Any, id: str, day: float = 0, **fields: Any) -> Any:
-    return kind(id=id, source="office", programme="club", occurred_at=NOON + timedelta(days=day), **fields)
+def command(verb: Any, /, *, id: str, day: float = 0, **fields: Any) -> Any:
+    return verb(id=id, source="office", programme="club", occurred_at=NOON + timedelta(days=day), **fields)
 
 
 def define_survey(**more: Any) -> Any:
@@ -66,7 +66,7 @@ def measure(value: str, bound: str = "", **more: Any) -> Any:
 
 def raise_it(id: str = "late", **more: Any) -> Any:
     given = {"what": "answers are late", "owner": "lee", "due_on": today(14)}
-    return command(c.RaiseNonconformity, id, **(given | more))
+    return command(c.RaiseNonconformity, id=id, **(given | more))
 
 
 def find_cause(of: str = "late", **more: Any) -> Any:
@@ -76,7 +76,7 @@ def find_cause(of: str = "late", **more: Any) -> Any:
 
 def plan(id: str = "hire", of: str = "late", **more: Any) -> Any:
     given = {"nonconformity": of, "what": "hire two", "owner": "zhou", "due_on": today(40)}
-    return command(c.PlanCorrectiveAction, id, **(given | more))
+    return command(c.PlanCorrectiveAction, id=id, **(given | more))
 
 
 def complete(action: str = "hire", of: str = "late", **more: Any) -> Any:
