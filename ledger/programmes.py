@@ -69,7 +69,7 @@ def _read_surveys(cur: PgCursor, programme: str) -> dict[str, list[Survey]]:
 
 
 def read_steering(cur: PgCursor, journal: int, streams: Sequence[str]) -> dict[str, SteeringState]:
-    """What streams of a programme's first journal came to, by name, in one query."""
+    """What streams of a programme's first journal came to, by name; in one query, or none where there are none."""
     states = {stream: initial_steering(stream) for stream in streams}
     for _, stream, _, topic, state, _ in read_streams(cur, journal, [(stream, 0) for stream in states]):
         evolve_steering(states[stream], decode(topic, state))

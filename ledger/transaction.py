@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_args
 
 from eventsourcing.persistence import IntegrityError
 from msgspec import Struct, msgpack
@@ -43,7 +43,7 @@ from ledger.programmes import ProgrammeInfo, journal_of, read_programme, read_st
 from ledger.rejections import Rejection
 from ledger.sealing import keyed_hash, new_key, seal
 from ledger.steering import decide_steering
-from ledger.steering_state import streams_of
+from ledger.steering_state import evolve_steering, streams_of
 from ledger.store.database import PgCursor
 from ledger.store.journal import (
     Head,
@@ -72,6 +72,8 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ToTwo: TypeAlias = TransferPoints | MergeMembers | UndoMerge
 TO_TWO = frozenset({TransferPoints, MergeMembers, UndoMerge})
 """The commands that touch two members."""
+STEERING: frozenset[type] = frozenset(get_args(AnySteeringCommand))
+"""The commands to the small streams of a programme's first journal."""
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -201,6 +203,7 @@ class Transaction:
         if not self._heads:
             return
         names: dict[int, dict[str, None]] = {journal: {} for journal in self._heads}
+        streams: dict[str, None] = {}
         keys: dict[int, list[bytes]] = {journal: [] for journal in self._heads}
         only = min(self._heads) if len(self._heads) == 1 else None
         for number in self._numbers:
@@ -212,6 +215,9 @@ class Transaction:
             keys[home].append(key)
             if isinstance(command, MemberCommand):
                 names[home][command.member] = None
+            elif isinstance(command, SteeringCommand):
+                streams |= dict.fromkeys(streams_of(command))
+        self._steered = read_steering(self._cur, min(self._heads), list(streams))
         for journal in self._heads:
             self._recorded |= find_commands(self._cur, journal, keys[journal])
             self._load_members(journal, names[journal])
@@ -369,20 +375,23 @@ class Transaction:
         return outcome
 
     def _handle_steering(self, command: AnySteeringCommand, key: bytes, digest: bytes) -> Outcome:
-        """A command to small streams of the programme's first journal. It is alone in its transaction, so what those
-        streams came to stands in the database.
-        """
+        """A command to small streams of the programme's first journal; the key stands on the first event of its own."""
         assert self.info is not None
-        journal = min(self._heads)
-        states = read_steering(self._cur, journal, streams_of(command))
-        decision = decide_steering(states, command, self.info.programme)
+        decision = decide_steering(self._steered, command, self.info.programme)
         if isinstance(decision, Rejection):
             return _refused(decision)
         own, *others = decision
-        outcome = self._record(journal, own, states[own].version, decision[own], key, digest)
+        outcome = self._steer(own, decision[own], key, digest)
         for stream in others:
-            self._record(journal, stream, states[stream].version, decision[stream], None, None)
+            self._steer(stream, decision[stream], None, None)
         self._look_up_again(decision[own])
+        return outcome
+
+    def _steer(self, stream: str, events: Sequence[Event], key: bytes | None, digest: bytes | None) -> Outcome:
+        state = self._steered[stream]
+        outcome = self._record(min(self._heads), stream, state.version, events, key, digest)
+        for event in events:
+            evolve_steering(state, event)
         return outcome
 
     def _look_up_again(self, events: Sequence[Event]) -> None:

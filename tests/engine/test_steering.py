@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ledger.codec import decode
 from ledger.commands import (
@@ -112,6 +113,39 @@ def test_one_batch_steers_a_new_programme(database: Database, ledger: Ledger) ->
     ]
     assert {row.originator_id for rows in club.rows()[1:] for row in rows} == {"member-a"}
     assert statuses(ledger.handle(submissions(commands))) == ["duplicate"] * 14
+    assert_sound(club, ledger)
+
+
+def test_commands_that_follow_each_other_share_a_transaction(
+    club: Club, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is decided on what the ones before it left, refused or not, as if it came alone."""
+    commits: list[int] = []
+
+    def store_head(cursor: PgCursor, head: log.Head, *, commit: bool = False) -> None:
+        commits.append(head.journal)
+        log.store_head(cursor, head, commit=commit)
+
+    monkeypatch.setattr("ledger.transaction.store_head", store_head)
+    commands = [
+        measure(club, "too early", "12"),
+        objective(club),
+        measure(club, "m1", "12"),
+        survey(club, "s1"),
+        measure(club, "m1", "12"),
+        measure(club, "m1", "9"),
+        measure(club, "m2", "13"),
+        survey(club, "s2", (1, 7)),
+        budget(club, "b1", "100"),
+        budget(club, "b2", "100"),
+    ]
+    expected = ["OBJECTIVE_UNKNOWN", *["posted"] * 3, "duplicate", "IDEMPOTENCY_CONFLICT", *["posted"] * 4]
+    assert statuses(ledger.handle(submissions(commands))) == expected
+    assert commits == [club.journals()[0]]
+    alone = Club(club.database, club.count).open(ledger)
+    for command in commands:
+        ledger.handle(submissions([replace(command, programme=alone.name)]))
+    assert steering_rows(club) == steering_rows(alone)
     assert_sound(club, ledger)
 
 
