@@ -10,15 +10,19 @@ age T (time from the first purchase to now), in one unit of time, which is that 
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, hyp2f1
+from scipy.special import betaln, expit, hyp2f1
 
 from projections.likelihood import Estimate, Floats, maximise
 
-REMOVABLE = 1e-4
-"""How near to a = 1 the two halves of the expectation cancel too much to be taken by themselves."""
+HOLE: Final = 1e-4
+"""The expectation has a removable singularity at a = 1: near to it, the mean of both sides is taken."""
+LOGIT_STEP: Final = 0.02
+LOGIT_TAILS: Final = 40.0
 
 
 class BgNbd(Struct, frozen=True, kw_only=True):
@@ -116,7 +120,7 @@ def fit_bg_nbd(customers: Customers) -> Estimate:
 def probability_alive(model: BgNbd, frequency: ArrayLike, recency: ArrayLike, age: ArrayLike) -> Floats:
     """The probability that customers still buy, given x, t_x and T. Without a repeat purchase it is 1: nobody leaves
     before one in this model."""
-    x, t_x, t = (np.asarray(column, dtype=float) for column in (frequency, recency, age))
+    x, t_x, t = (np.atleast_1d(np.asarray(column, dtype=float)) for column in (frequency, recency, age))
     repeats = x > 0
     later = np.where(repeats, model.b + x - 1, 1.0)
     odds = np.log(model.a) - np.log(later) + (model.r + x) * np.log1p((t - t_x) / (model.alpha + t_x))
@@ -128,20 +132,39 @@ def expected_purchases(
 ) -> Floats:
     """How many purchases customers are expected to make in the time `horizon` from now, given x, t_x and T.
 
-    Equation 10 of the paper, with Pfaff's transformation of its 2F1, which has no large factors left to cancel:
-    P(alive) · (a+b+x−1)/(a−1) · (1 − 2F1(r+x, a−1; a+b+x−1; −t/(α+T))).
+    Equation 10 of the paper, with Euler's transformation of its 2F1, after which no large factors are left to cancel:
+    P(alive) · (a+b+x−1)/(a−1) · (1 − (1+y)^(1−a) · 2F1(a+b−1−r, a−1; a+b+x−1; y/(1+y))) with y = horizon/(α+T).
     Raises ValueError for a horizon below 0.
     """
     if not horizon >= 0:
         raise ValueError(f"horizon: must be at least 0, is {horizon}")
-    x, t = (np.asarray(column, dtype=float) for column in (frequency, age))
+    x, t = (np.atleast_1d(np.asarray(column, dtype=float)) for column in (frequency, age))
     reach = horizon / (model.alpha + t)
-    near = abs(model.a - 1) < REMOVABLE  # a = 1 is a hole that both sides lead up to
-    sides = (1 - REMOVABLE, 1 + REMOVABLE) if near else (model.a,)
-    while_alive = np.mean([_while_alive(model, side, x, reach) for side in sides], axis=0)
+    sides = (model.a - HOLE, model.a + HOLE) if abs(model.a - 1) < HOLE / 2 else (model.a,)
+    with np.errstate(over="ignore", invalid="ignore"):
+        while_alive = np.mean([_while_alive(model, side, x, reach) for side in sides], axis=0)
+    overflowed = ~np.isfinite(while_alive)
+    if overflowed.any():
+        while_alive[overflowed] = [
+            _by_quadrature(model, *each) for each in zip(x[overflowed], reach[overflowed], strict=True)
+        ]
     return probability_alive(model, frequency, recency, age) * while_alive
 
 
 def _while_alive(model: BgNbd, a: float, x: Floats, reach: Floats) -> Floats:
     last = a + model.b + x - 1
-    return last / (a - 1) * (1 - hyp2f1(model.r + x, a - 1, last, -reach))
+    series = hyp2f1(a + model.b - 1 - model.r, a - 1, last, reach / (1 + reach))
+    return last / (a - 1) * (1 - (1 + reach) ** (1 - a) * series)
+
+
+def _by_quadrature(model: BgNbd, x: float, reach: float) -> float:
+    """The same where the 2F1 overflows, as the mean of (1 − (1+p·y)^−(r+x)) / p over p ~ Beta(a, b+x).
+
+    By the trapezoidal rule in the logit of p, which is exact to rounding for a smooth integrand that vanishes at both
+    ends.
+    """
+    logit = np.arange(-(LOGIT_TAILS / model.a + LOGIT_TAILS), LOGIT_TAILS / min(model.b + x, 1.0) + 1, LOGIT_STEP)
+    log_p, log_rest = -np.logaddexp(0.0, -logit), -np.logaddexp(0.0, logit)
+    density = np.exp(model.a * log_p + (model.b + x) * log_rest - betaln(model.a, model.b + x))
+    p = np.maximum(np.exp(log_p), np.finfo(float).tiny)
+    return float(LOGIT_STEP * np.sum(density * -np.expm1(-(model.r + x) * np.log1p(p * reach)) / p))
