@@ -119,7 +119,8 @@ def fit_bg_nbd(customers: Customers) -> Estimate:
 
 def probability_alive(model: BgNbd, frequency: ArrayLike, recency: ArrayLike, age: ArrayLike) -> Floats:
     """The probability that customers still buy, given x, t_x and T. Without a repeat purchase it is 1: nobody leaves
-    before one in this model."""
+    before one in this model.
+    """
     x, t_x, t = (np.atleast_1d(np.asarray(column, dtype=float)) for column in (frequency, recency, age))
     repeats = x > 0
     later = np.where(repeats, model.b + x - 1, 1.0)

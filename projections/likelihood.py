@@ -1,4 +1,4 @@
-"""Maximum likelihood for models whose parameters are all positive: the search, the standard errors, and whether it ended.
+"""Maximum likelihood for models whose parameters are all positive: the search, its errors, and whether it ended well.
 
 The search runs in the logs of the parameters, on the mean log-likelihood of an observation, with its exact gradient.
 Standard errors are those of the observed information: the Hessian of the log-likelihood at its maximum, by central
