@@ -76,7 +76,9 @@ def read_trade_history(
         {"journals": list(journals), "journal": journal, "member": member, "on": on, "left": list(LEFT)},
     )
     row = cur.fetchone()
-    return None if row is None else TradeHistory(*row[:-1], left=bool(row[-1]))
+    if row is None:
+        return None
+    return TradeHistory(**dict(zip(TradeHistory.__struct_fields__, (*row[:-1], bool(row[-1])), strict=True)))
 
 
 _CUSTOMERS = """
