@@ -29,6 +29,7 @@ RUSH = 1_500
 """So many at once keep every consumer busy when the fault comes."""
 PAUSE_SECONDS_MAX = 0.3
 TRANSACTION_TIMEOUT_MS = 5_000
+"""The broker aborts it then, so the producer need not try longer to send what is in it."""
 RECENT_MAX = 200
 JOIN_SECONDS_MAX = 150.0
 
@@ -130,7 +131,8 @@ class Traffic:
         pick, number = random.Random(f"transactions {self._seed}"), 0
         while not self._stop.is_set():
             try:
-                settings = {"transactional_id": self._topic, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS}
+                settings = {"transactional_id": self._topic, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS,
+                            "delivery_timeout_ms": TRANSACTION_TIMEOUT_MS, "request_timeout_ms": 3_000}  # fmt: skip
                 with _closing(self._producer(**settings)) as producer:
                     producer.init_transactions()
                     while not self._stop.wait(pick.uniform(0.2, 1.0)):
@@ -159,10 +161,10 @@ class Traffic:
         return [*MEMBERS, *NEW_MEMBERS] if known else MEMBERS
 
     def _producer(self, **settings: Any) -> KafkaProducer:
+        given = {"delivery_timeout_ms": 60_000, "request_timeout_ms": 10_000} | settings
         return KafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", max_request_size=4 << 20, linger_ms=5,
-            reconnect_backoff_max_ms=500, delivery_timeout_ms=60_000, request_timeout_ms=10_000,
-            metadata_max_age_ms=1_000, **settings,
+            reconnect_backoff_max_ms=500, metadata_max_age_ms=1_000, **given,
         )  # fmt: skip
 
     def _send(self, producer: KafkaProducer, message: Message) -> Any:
