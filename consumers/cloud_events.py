@@ -27,13 +27,15 @@ from ledger.rejections import Rejection
 from ledger.submissions import Malformed
 from ledger.values import Instant
 
-Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+Headers: TypeAlias = Sequence[tuple[str | bytes, bytes | None]]
+"""Names and values. A name is bytes where it is not UTF-8, which is refused."""
 
 FIELDS: Final = {"type": "type", "id": "id", "source": "source", "time": "occurred_at", "subject": "member"}
 """Attribute of an event → field of a command that it fills in."""
 
 REQUIRED: Final = ("specversion", "id", "source", "type")
 CONTENT_TYPE_BYTES_MAX: Final = 128
+RAW_NAME_BYTES_MAX: Final = 32
 
 _ATTRIBUTES: Final = ("specversion", *FIELDS)
 _HEADERS: Final = tuple((name, f"ce_{name}") for name in _ATTRIBUTES)
@@ -61,10 +63,13 @@ def decode_message(value: bytes | None, headers: Headers, *, programme: str = ""
     """
     if not headers and value is not None:
         return decode(value, programme=programme)
-    named = {name.lower(): content for name, content in headers}
-    if len(named) < len(headers) and (twice := _given_twice(headers)):
+    texts = [(name.lower(), content) for name, content in headers if isinstance(name, str)]
+    named = dict(texts)
+    if len(texts) < len(headers):
+        return _refused(_raw_name(headers), _header_attributes(named)[0], value or b"", programme)
+    if len(named) < len(headers) and (twice := _given_twice(texts)):
         known = {name: content for name, content in named.items() if name not in twice}
-        rule = f"must be given once, not {Counter(name.lower() for name, _ in headers)[twice[0]]} times"
+        rule = f"must be given once, not {Counter(name for name, _ in texts)[twice[0]]} times"
         return _refused(_invalid(twice[0], rule), _header_attributes(known)[0], value or b"", programme)
     shape, problem = _media_type(named.get("content-type"))
     if value is None:
@@ -80,8 +85,14 @@ def decode_message(value: bytes | None, headers: Headers, *, programme: str = ""
     return decode(value, programme=programme)
 
 
-def _given_twice(headers: Headers) -> list[str]:
-    counted = Counter(name.lower() for name, _ in headers)
+def _raw_name(headers: Headers) -> Rejection:
+    name = next(name for name, _ in headers if isinstance(name, bytes))
+    rule = "must have names that are UTF-8"
+    return Rejection("NOT_UTF8", "headers", rule, f"bytes {name[:RAW_NAME_BYTES_MAX].hex(' ')}")
+
+
+def _given_twice(texts: Sequence[tuple[str, bytes | None]]) -> list[str]:
+    counted = Counter(name for name, _ in texts)
     return [name for name, times in counted.items() if times > 1 and (name.startswith("ce_") or name == "content-type")]
 
 
