@@ -75,7 +75,9 @@ def test_refused_messages_come_out_as_they_went_in(database: Database, inflow: I
         assert header(each, "__connect.errors.offset") == b"%d" % offset
         assert header(each, "kafka_dlt-original-timestamp") == struct.pack(">q", timestamp_ms)
         code, message = header(each, "loyalty-error-code"), header(each, "__connect.errors.exception.message")
-        assert code and message and message.startswith(code + b": ")
+        assert code
+        assert message
+        assert message.startswith(code + b": ")
         codes[code.decode()] += 1
     assert codes == progress.codes
 
@@ -104,7 +106,7 @@ def test_a_header_whose_name_is_not_utf8_is_refused(
     assert again.outcome is not None
     assert again.outcome.status == "rejected"
     (letter,) = relayed(database, inflow)
-    assert (letter.key, letter.value, letter.timestamp) == purchase(inflow, "odd", [])[:2] + (1_700_000_000_000,)
+    assert (letter.key, letter.value, letter.timestamp) == (*purchase(inflow, "odd", [])[:2], 1700000000000)
     assert list(letter.headers[: len(odd)]) == odd
     assert header(letter, "loyalty-error-code") == b"NOT_UTF8"
     assert header(letter, "loyalty-error-value") == b"bytes ff fe 6e 61 6d 65"

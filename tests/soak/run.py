@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 
@@ -29,10 +29,12 @@ from ledger.store.migrations import migrate
 from tests.broker import KafkaBroker
 from tests.engine.clubs import Club
 from tests.faults.proxy import Fault, Proxy
+from tests.faults.tcp_proxy import TcpProxy
+from tests.soak.losses import Losses
 from tests.soak.outcome import check
 from tests.soak.processes import Program
-from tests.soak.program import SESSION_SECONDS
-from tests.soak.traffic import PARTITIONS, Traffic, wait_for
+from tests.soak.program import SESSION_SECONDS, UNFENCED
+from tests.soak.traffic import PARTITIONS, TOPIC_CONFIG, Traffic, wait_for
 
 JOURNALS = 3
 CONSUMERS_MAX = 3
@@ -40,6 +42,7 @@ SETTLE_SECONDS_MAX = 240.0
 SERVER_STOP_SECONDS_MAX = 30.0
 COMMIT_LOOK_SECONDS = 2.0
 ARMED_SECONDS_MAX = 2.0
+LOCK_TIMEOUT_SECONDS = 1
 PAUSE_SECONDS_MAX = 1.5
 """Between two faults; often there is none, so that they fall into each other's recovery."""
 
@@ -61,15 +64,24 @@ class Result(Struct, kw_only=True):
 
 
 def run(
-    seed: int, faults: int, broker: KafkaBroker, folder: Path, say: Callable[[str], None] = lambda line: None
+    seed: int,
+    faults: int,
+    broker: KafkaBroker,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    only: str = "",
+    fenced: bool = True,
 ) -> Result:
     """Let so many faults happen, and check what came of it. AssertionError when anything is wrong.
 
-    What the processes said is left in `folder`.
+    What the processes said is left in `folder`. `only` is a part of the names of the faults that may happen
+    (`freeze_consumer`); without `fenced` it is a control (`tests.soak.unfenced`).
     """
     started = time.monotonic()
-    with _server(folder) as (server, dsn), Proxy(dsn) as proxy:
-        soak = _Soak(seed, broker, server, dsn, proxy, folder)
+    network = TcpProxy(broker.ports.proxy, broker.ports.behind_proxy)
+    with network, _server(folder) as (server, dsn), Proxy(dsn) as proxy:
+        soak = _Soak(seed, broker, server, dsn, proxy, network, folder, only, fenced)
         try:
             soak.begin()
             for number in range(1, faults + 1):
@@ -78,7 +90,8 @@ def run(
             soak.settle()
             say(f"{time.monotonic() - started:7.1f} s  settled")
             soak.end()
-            messages = check(soak.club, soak.topic, soak.events_topic, soak.traffic, broker, soak.reference())
+            reference = soak.reference()
+            messages = check(soak.club, soak.topic, soak.events_topic, soak.traffic, soak.losses, broker, reference)
         finally:
             soak.close()
         return Result(
@@ -98,6 +111,10 @@ def _server(folder: Path) -> Iterator[tuple[EmbeddedPostgres, str]]:
         try:
             dsn = server.start()
             migrate(dsn)
+            with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cur:
+                cur.execute("SELECT format('ALTER DATABASE %%I SET lock_timeout = %%L', current_database(), %s)",
+                            (f"{LOCK_TIMEOUT_SECONDS}s",))  # fmt: skip
+                cur.execute(*cur.fetchone() or ())
             yield server, dsn
         finally:
             server.stop()
@@ -107,15 +124,19 @@ class _Soak:
     """The processes and servers of one run, and what can be done to them."""
 
     def __init__(
-        self, seed: int, broker: KafkaBroker, server: EmbeddedPostgres, dsn: str, proxy: Proxy, folder: Path
-    ) -> None:
+        self, seed: int, broker: KafkaBroker, server: EmbeddedPostgres, dsn: str, proxy: Proxy, network: TcpProxy,
+        folder: Path, only: str, fenced: bool,
+    ) -> None:  # fmt: skip
         self._pick = random.Random(seed)
         self._seed = seed
         self._broker = broker
         self._server = server
         self._dsn = dsn
         self._proxy = proxy
+        self._network = network
         self._folder = folder
+        self._only = only
+        self._environment = {} if fenced else {UNFENCED: "1"}
         self._database = Database(dsn)
         self._deck: list[Callable[[], str | None]] = []
         self.counts: Counter[str] = Counter()
@@ -124,20 +145,21 @@ class _Soak:
         ledger = Ledger(self._database)
         self.club = Club(self._database, JOURNALS).open(ledger)
         ledger.close()
-        broker.create_topic(self.topic, PARTITIONS, max_message_bytes=4 << 20)
-        # Some reach the database through the proxy, which can fail at a chosen message.
-        self._consumers = [self._consumer(1, proxy.dsn), self._consumer(2, dsn)]
+        broker.create_topic(self.topic, PARTITIONS, **TOPIC_CONFIG)
+        self.losses = Losses(broker, f"{self.topic}.lossy", self.club, self._database, self._pick)
+        # Some reach the database through the proxy, which can fail at a chosen message, or Kafka over a bad network.
+        self._consumers = [self._consumer(1, proxy.dsn, broker.bootstrap), self._consumer(2, dsn, network.address)]
         self._joined = 2
-        self._relay = Program("relay", ["relay", "--bootstrap", broker.bootstrap, "--topic", self.events_topic,
+        self._relay = Program("relay", ["relay", "--bootstrap", network.address, "--topic", self.events_topic,
                                         "--balances-topic", f"{self.topic}.balances", "--partitions", "3"],
                               dsn, folder)  # fmt: skip
         self.programs = [*self._consumers, self._relay]
         self.traffic = Traffic(broker.bootstrap, self.topic, self.club, seed)
 
-    def _consumer(self, number: int, dsn: str) -> Program:
-        arguments = ["consume", "--bootstrap", self._broker.bootstrap, "--topic", self.topic, "--group", self.topic,
-                     "--programme", self.club.name, "--auto-enrol"]  # fmt: skip
-        return Program(f"consumer-{number}", arguments, dsn, self._folder)
+    def _consumer(self, number: int, dsn: str, bootstrap: str) -> Program:
+        arguments = ["consume", "--bootstrap", bootstrap, "--topic", self.topic, "--topic", self.losses.topic,
+                     "--group", self.topic, "--programme", self.club.name, "--auto-enrol"]  # fmt: skip
+        return Program(f"consumer-{number}", arguments, dsn, self._folder, **self._environment)
 
     # --- the run -----------------------------------------------------------------------------------------------
 
@@ -153,7 +175,7 @@ class _Soak:
         if self._pick.random() < RUSHES:
             self.traffic.rush.set()
             time.sleep(self._pick.uniform(*RUSH_SECONDS))
-        if number == max(faults // 2, 1):
+        if number == max(faults // 2, 1) and not self._only:
             kind: str | None = self._add_partition()
         else:
             kind = None
@@ -169,6 +191,7 @@ class _Soak:
         """No more faults: everything comes back, and takes and publishes what there is."""
         self._proxy.release()
         self._proxy.allow()
+        self._network.allow()
         self.traffic.close()
 
         def settled() -> bool:
@@ -184,8 +207,11 @@ class _Soak:
     def _is_settled(self) -> bool:
         with LogReader(self._broker.bootstrap) as reader:
             ends = {partition: at.end for (_, partition), at in reader.bounds([self.topic]).items()}
-        return {each.partition: each.next_offset for each in self._partitions()} == ends and not (
-            relay.lag(self._database, self.events_topic) or dead_letters.waiting(self._database)
+        taken = {each.partition: each.next_offset for each in self._partitions()}
+        return (
+            taken == ends
+            and self.losses.is_taken()
+            and not (relay.lag(self._database, self.events_topic) or dead_letters.waiting(self._database))
         )
 
     def end(self) -> None:
@@ -219,11 +245,14 @@ class _Soak:
     # --- faults: what it was, or None where it cannot happen now ------------------------------------------------
 
     def _kinds(self) -> list[Callable[[], str | None]]:
-        return [
+        kinds: list[Callable[[], str | None]] = [
             self._kill_consumer, self._freeze_consumer, self._kill_relay, self._freeze_relay, self._kill_broker,
             self._stop_broker, self._pause_broker, self._terminate_backends, self._terminate_in_commit,
             self._cut_at_commit, self._cut_all, self._restart_server, self._crash_server, self._join, self._leave,
+            self._hold_locks, self._cut_network, self._half_close_network, self._silence_network, self._delay_network,
+            self._lose_by_retention, self._lose_the_topic,
         ]  # fmt: skip
+        return [kind for kind in kinds if self._only in kind.__name__]
 
     def _kill_consumer(self) -> str:
         return self._kill(self._pick.choice(self._consumers), "consumer killed")
@@ -303,6 +332,18 @@ class _Soak:
         self._proxy.allow()
         return "connections cut and refused"
 
+    def _hold_locks(self) -> str:
+        """Longer than those who wait for them do."""
+        connection = psycopg2.connect(self._dsn)
+        try:
+            with connection.cursor() as cur:
+                tables = self._pick.choice(["loyalty.journals", "loyalty.source_partitions", "loyalty.events"])
+                cur.execute(f"SET lock_timeout = 0; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+                time.sleep(LOCK_TIMEOUT_SECONDS * self._pick.uniform(1.2, 3.0))
+        finally:
+            connection.close()
+        return "lock timeout"
+
     def _restart_server(self) -> str:
         self._server.stop()
         self._server.start()
@@ -320,7 +361,9 @@ class _Soak:
         if len(self._consumers) == CONSUMERS_MAX:
             return None
         self._joined += 1
-        consumer = self._consumer(self._joined, self._pick.choice([self._dsn, self._proxy.dsn]))
+        dsn = self._pick.choice([self._dsn, self._proxy.dsn])
+        bootstrap = self._pick.choice([self._broker.bootstrap, self._network.address])
+        consumer = self._consumer(self._joined, dsn, bootstrap)
         self._consumers.append(consumer)
         self.programs.append(consumer)
         consumer.start()
@@ -332,6 +375,45 @@ class _Soak:
         consumer = self._consumers.pop(self._pick.randrange(len(self._consumers)))
         consumer.end()
         return "consumer left"
+
+    # --- the network between consumers, relay and broker --------------------------------------------------------
+
+    def _cut_network(self) -> str:
+        self._network.cut_all(refuse=True)
+        return self._heal_network("network to Kafka cut")
+
+    def _half_close_network(self) -> str:
+        self._network.half_close_all(to_server=self._pick.random() < 0.5)
+        return "network to Kafka half closed"
+
+    def _silence_network(self) -> str:
+        self._network.silence()
+        time.sleep(self._pick.uniform(0.5, 1.5 * SESSION_SECONDS))
+        if self._pick.random() < 0.7:  # else they find out by their own time limits
+            self._network.cut_all()
+        return self._heal_network("network to Kafka silent")
+
+    def _delay_network(self) -> str:
+        self._network.delay()
+        return self._heal_network("network to Kafka delayed")
+
+    def _heal_network(self, kind: str) -> str:
+        time.sleep(self._pick.uniform(0, 1.5 * SESSION_SECONDS))
+        self._network.allow()
+        return kind
+
+    # --- what somebody has to decide ----------------------------------------------------------------------------
+
+    def _lose_by_retention(self) -> str:
+        self.losses.by_retention(self._consumers, self._accept_gap)
+        return "retention past our offset"
+
+    def _lose_the_topic(self) -> str:
+        self.losses.by_making_it_again(self._accept_gap)
+        return "topic made again"
+
+    def _accept_gap(self, topic: str, partition: int) -> None:
+        Program("accept-gap", ["sources", "accept-gap", topic, str(partition)], self._dsn, self._folder).finish()
 
     def _add_partition(self) -> str:
         with self._broker.admin() as admin:

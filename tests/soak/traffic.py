@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -15,6 +16,7 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from consumers.inbound import MESSAGE_BYTES_MAX
 from ledger.codec import encode
 from ledger.commands import PurchaseLine
 from tests.engine.clubs import Club
@@ -24,6 +26,14 @@ PARTITIONS = 4
 MEMBERS = [f"m{number}" for number in range(40)]
 NEW_MEMBERS = [f"n{number}" for number in range(10)]
 """Their partition is the one that is added during the run, so that no member ever changes partition."""
+FAR_INSTANTS = [datetime(1, 1, 2, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
+CLOCKS_MS = [0, 946_684_800_000, 4_102_444_800_000]
+TOPIC_CONFIG = {
+    "max_message_bytes": 4 << 20,
+    "message_timestamp_after_max_ms": 2**63 - 1,
+    "retention_ms": -1,  # what is old by its timestamp stays too, …
+    "segment_ms": 2**63 - 1,  # … and begins no new file
+}
 BURST_MAX = 40
 RUSH = 1_500
 """So many at once keep every consumer busy when the fault comes."""
@@ -50,6 +60,7 @@ class Traffic:
         self._stop = Event()
         self._recent: deque[Message] = deque(maxlen=RECENT_MAX)
         self._seed = seed
+        self._clocks = random.Random(f"clocks {seed}")
         self.acknowledged: set[tuple[int, int]] = set()
         self.aborted_ids: set[str] = set()
         self.failures = 0
@@ -92,10 +103,15 @@ class Traffic:
             command = msgspec.structs.replace(command, currency="EUR")
         elif draw > 0.98:
             command = msgspec.structs.replace(command, programme="nowhere")
-        elif draw > 0.978:
+        elif draw > 0.979:  # long before the programme began, or long after anything that can have happened
+            command = msgspec.structs.replace(command, occurred_at=pick.choice(FAR_INSTANTS))
+        elif draw > 0.977:
             lines = [PurchaseLine(sku=f"A{n}", quantity=1, amount_minor=100) for n in range(500)]
             command = msgspec.structs.replace(command, lines=lines)
-        message = Message(partition, member.encode(), encode(command))
+        value = encode(command)
+        if 0.975 < draw <= 0.977:  # as large as can be, or a byte more
+            value = value[:-1].ljust(MESSAGE_BYTES_MAX - pick.choice([0, 1])) + value[-1:]
+        message = Message(partition, member.encode(), value)
         if again and draw < 0.04:  # the same id, another body
             other = self._club.buy(member, id, dollars=99, minutes=minutes + 1)
             self._recent.append(message._replace(value=encode(other)))
@@ -168,7 +184,9 @@ class Traffic:
         )  # fmt: skip
 
     def _send(self, producer: KafkaProducer, message: Message) -> Any:
-        return producer.send(self._topic, message.value, message.key, partition=message.partition)
+        """Now and then with the timestamp of a clock that is wrong."""
+        wrong = self._clocks.choice(CLOCKS_MS) if self._clocks.random() < 0.02 else None
+        return producer.send(self._topic, message.value, message.key, partition=message.partition, timestamp_ms=wrong)
 
     def _note(self, sent: deque[Any], *, wait: bool) -> None:
         while sent and (wait or sent[0].is_done):
