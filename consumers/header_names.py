@@ -31,7 +31,7 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         return super()._unpack_records(tp, _Batches(records), *deserializers)
 
     def take(self, n: int | None = None) -> Any:
-        """The next records. What cannot be read is fetched anew: else it raises once and is then looked for for ever."""
+        """The next records. What cannot be read is fetched anew: else it raises once, and the next poll never ends."""
         try:
             return super().take(n)
         except Exception:

@@ -2,7 +2,7 @@
 
 - The metadata of the topics is fetched before `subscribe`, and polls last half a second: otherwise a join of the group
   can hang for ever, without heartbeats. `is_settled` tells, for whoever then starts again with a new client.
-- No deserializer: one that raises stops the partition. So would a header's name that is not UTF-8: it comes as bytes.
+- No deserializer: one that raises stops the partition. A header name that is not UTF-8 would too: it comes as bytes.
 - Partitions are given to us paused, so that nothing is fetched before it is known where to go on. The listener runs in
   kafka-python's own thread, which also sends heartbeats; it only takes notes.
 """

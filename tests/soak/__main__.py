@@ -30,7 +30,8 @@ def main(seed: int | None, faults: int, only: str, without_fence: bool) -> None:
             result = run(seed, faults, broker, folder, click.echo, only=only, fenced=not without_fence)
     except BaseException:  # noqa: BLE001 - Ctrl-C too: the seed is what one wants then
         traceback.print_exc()
-        click.echo(f"FAILED. The same faults again: python -m tests.soak --seed {seed} --faults {faults}", err=True)
+        again = f"python -m tests.soak --seed {seed} --faults {faults}" + (f" --only {only}" if only else "")
+        click.echo(f"FAILED. The same faults again: {again}", err=True)
         click.echo(f"What the processes said: {folder}", err=True)
         sys.exit(1)
     shutil.rmtree(folder)

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import msgspec
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from consumers.inbound import MESSAGE_BYTES_MAX
 from ledger.codec import encode
@@ -40,6 +40,8 @@ RUSH = 1_500
 PAUSE_SECONDS_MAX = 0.3
 TRANSACTION_TIMEOUT_MS = 5_000
 """The broker aborts it then, so the producer need not try longer to send what is in it."""
+TRANSACTION_END_MS_MAX = 10_000
+CLOSE_SECONDS_MAX = 5.0
 RECENT_MAX = 200
 JOIN_SECONDS_MAX = 150.0
 
@@ -164,11 +166,11 @@ class Traffic:
         ids = [f"t{number}-{each}" for each in range(pick.randrange(1, 8))]
         sent = deque(self._send(producer, self._purchase(pick, id, members, again=False)) for id in ids)
         producer.flush(timeout=60)
-        if pick.random() < 0.5:
-            producer.abort_transaction()
+        commit = pick.random() < 0.5
+        if not commit:
             self.aborted_ids.update(ids)
-        else:
-            producer.commit_transaction()
+        _end_transaction(producer, commit=commit)
+        if commit:
             self._note(sent, wait=True)
 
     def _members(self, producer: KafkaProducer) -> list[str]:
@@ -197,6 +199,18 @@ class Traffic:
                 self.failures += 1
 
 
+def _end_transaction(producer: Any, *, commit: bool) -> None:
+    """As commit_transaction and abort_transaction, which wait for ever where a broker that was killed had the answer.
+
+    Raises KafkaTimeoutError; the next producer of the same name then ends what may be left of it.
+    """
+    manager = producer._transaction_manager
+    result = manager.begin_commit() if commit else manager.begin_abort()
+    producer._sender.wakeup()
+    if not result.wait(TRANSACTION_END_MS_MAX):
+        raise KafkaTimeoutError("the transaction does not end")
+
+
 class _closing:  # noqa: N801 - as contextlib's, but bounded
     def __init__(self, producer: KafkaProducer) -> None:
         self._producer = producer
@@ -206,7 +220,7 @@ class _closing:  # noqa: N801 - as contextlib's, but bounded
 
     def __exit__(self, *raised: object) -> None:
         with suppress(KafkaError, AssertionError):
-            self._producer.close(timeout=20)
+            self._producer.close(timeout=CLOSE_SECONDS_MAX)
 
 
 def wait_for(holds: Any, seconds_max: float, what: str) -> None:
