@@ -21,7 +21,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from msgspec import Struct
 
-from consumers.header_names import keep_raw_names
+from consumers.reading_on import read_on
 from ledger.store.sources import TopicPartition
 
 POLL_MS: Final = 500
@@ -104,7 +104,7 @@ class GroupClient:
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
-        keep_raw_names(self._consumer)
+        read_on(self._consumer)
         self.notes = _Assignment(self._consumer)
         try:
             self.partitions()
@@ -234,7 +234,7 @@ class LogReader:
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
-        keep_raw_names(self._consumer)
+        read_on(self._consumer)
 
     def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, Bounds]:
         """What every partition of the topics holds."""

@@ -1,5 +1,5 @@
 """A proxy in front of any server, to which a network can happen: connections that break, close on one side, or go
-silent, and bytes that are late.
+silent, and bytes that are late, or not those that were sent.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class TcpProxy:
         self._refusing = self._silent = False
         self._flowing = Event()
         self._flowing.set()
+        self._to_corrupt = b""
+        self.corrupted = Event()
+        """Set when what `corrupt` named has come by."""
         Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> TcpProxy:
@@ -74,8 +77,20 @@ class TcpProxy:
             self._refusing = self._silent = False
         self._flowing.set()
 
-    def wait_until_flowing(self) -> None:
+    def corrupt(self, what: bytes) -> None:
+        """Change one bit of the first of these bytes when the server next sends them, in one piece."""
+        self.corrupted.clear()
+        self._to_corrupt = what
+
+    def through(self, part: bytes, *, to_server: bool) -> bytes:
+        """What comes out of the proxy, when it does."""
         self._flowing.wait()
+        with self._lock:
+            if not to_server and self._to_corrupt and (at := part.find(self._to_corrupt)) >= 0:
+                part = part[:at] + bytes([part[at] ^ 1]) + part[at + 1 :]
+                self._to_corrupt = b""
+                self.corrupted.set()
+        return part
 
     def _accept(self) -> None:
         while True:
@@ -128,7 +143,7 @@ class _Wire:
     def _pass_on(self, from_: socket.socket, to: socket.socket) -> None:
         try:
             while part := from_.recv(_RECEIVE_BYTES):
-                self._proxy.wait_until_flowing()
+                part = self._proxy.through(part, to_server=to is self._server)
                 if not self.silent:
                     to.sendall(part)
         except OSError:

@@ -1,7 +1,8 @@
-"""Header names that are not UTF-8, which brokers take and kafka-python does not: it would stop at them for ever.
+"""Reading on where kafka-python would stop for ever.
 
-A name is text in Kafka's format, but no broker checks that. Of such a name the bytes are kept, as a `RawName`; all
-others are `str` as ever, and are read at the usual speed.
+- At a header name that is not UTF-8: it is text by Kafka's format, but no broker checks that. Its bytes are kept, as a
+  `RawName`; all others are `str` as ever, and are read at the usual speed.
+- At a batch that does not agree with its checksum: it is fetched again.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class RawName(bytes):
         return bytes(self)
 
 
-def keep_raw_names(consumer: Any) -> None:
-    """Let a KafkaConsumer go on at header names that are not UTF-8. Call it before the first poll."""
+def read_on(consumer: Any) -> None:
+    """Let a KafkaConsumer read on at such records. Call it before the first poll."""
     consumer._fetcher.PartitionRecords = _PartitionRecords
 
 
