@@ -604,7 +604,7 @@ def _rejected_row(submission: Submission, rejection: Rejection, *, with_body: bo
 
 
 def _place_columns(place: Place, *, with_body: bool) -> tuple[object, ...]:
-    key, headers = (place.key, msgpack.encode(place.headers)) if with_body else (None, None)
+    key, headers = (place.key, msgpack.encode(place.headers, enc_hook=bytes)) if with_body else (None, None)
     return (place.topic, place.partition, place.offset, place.timestamp_ms, key, headers)
 
 
