@@ -73,7 +73,7 @@ _COMMAND_STREAMS: dict[type[SteeringCommand], tuple[str, ...]] = {
     FreezeBaseline: (_BASELINE,),
     DefineObjective: (_OBJECTIVE,),
     MeasureObjective: (_OBJECTIVE, f"nonconformity-{MISSED}"),
-    RaiseNonconformity: ("nonconformity-{0.id}", _OBJECTIVE),
+    RaiseNonconformity: ("nonconformity-{0.id}", _OBJECTIVE),  # without an objective, nobody looks at the second
     FindCause: (_NONCONFORMITY,),
     PlanCorrectiveAction: (_NONCONFORMITY,),
     CompleteCorrectiveAction: (_NONCONFORMITY,),
