@@ -110,6 +110,7 @@ def _by_the_paper(r: float, alpha: float, a: float, b: float, x: int, t_x: float
 @given(parameters, customers(), st.floats(0.5, 150))
 @example((0.24, 4.4, 1.0, 2.4), (3, 20.0, 38.0), 52.0)
 @example((0.24, 4.4, 1.00004, 2.4), (3, 20.0, 38.0), 52.0)
+@example((0.24, 4.4, 1 + 1e-12, 2.4), (3, 20.0, 38.0), 52.0)
 @example((0.24, 4.4, 40.0, 50.0), (700, 0.4, 0.5), 500.0)
 def test_expected_purchases_are_the_mean_over_rates_and_chances_to_leave(
     given_parameters: tuple[float, float, float, float], person: tuple[int, float, float], horizon: float

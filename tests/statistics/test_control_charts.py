@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import sqrt
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from projections.control_charts import (
@@ -133,28 +133,48 @@ def oracle(rule: str, distances: list[Fraction]) -> bool:
 
 HALVES = [Fraction(n, 2) for n in range(-7, 8)]
 series_of_halves = st.one_of(
-    st.lists(st.sampled_from(HALVES), max_size=40),
-    st.lists(st.sampled_from([h for h in HALVES if h >= 0]), max_size=40),  # long runs on one side, and on the centre
-    st.lists(st.sampled_from([h for h in HALVES if abs(h) <= 1]), max_size=40),  # in zone C, and on its lines
-    st.lists(st.sampled_from([h for h in HALVES if abs(h) >= 1]), max_size=40),  # out of it
-    st.lists(st.sampled_from(HALVES[8:]), max_size=40).map(  # up and down
+    *(
+        st.lists(st.sampled_from(values), min_size=20, max_size=20)
+        for values in (
+            HALVES,
+            HALVES[6:],  # mostly above the centre, and on it
+            HALVES[8:],  # all above
+            HALVES[5:10],  # in zone C, and on its lines
+            HALVES[:6] + HALVES[9:],  # out of it, and on its lines
+            HALVES[9:13],  # on and beyond 1 and 2
+            HALVES[2:6],
+        )
+    ),
+    st.lists(st.sampled_from(HALVES[7:]), min_size=20, max_size=20).map(  # up and down
         lambda steps: [step if index % 2 else -step for index, step in enumerate(steps)]
     ),
-    st.lists(st.sampled_from(HALVES), max_size=10, unique=True).map(sorted),
+    st.lists(st.sampled_from(HALVES), min_size=8, max_size=12).map(sorted),
 )
 
 
-@given(series_of_halves, st.sets(st.sampled_from(sorted(RULES))))
-@example([Fraction(n) for n in (0, 1, -1) * 5], set(RULES))
-@example([Fraction(3)] * 15, set(RULES))
-@example([Fraction(n, 2) for n in range(-3, 4)], set(RULES))
-@example([Fraction(1 + n % 2) for n in range(15)], set(RULES))
-def test_each_point_completes_the_rules_of_the_oracle(distances: list[Fraction], rules: set[str]) -> None:
+@settings(max_examples=300)
+@given(series_of_halves)
+@example([])
+@example([Fraction(0)] * 15)
+@example([Fraction(3 - n, 2) for n in range(7)])
+@example([Fraction(3)] * 15)
+@example([Fraction(n) for n in (0, 1, -1) * 5])
+@example([Fraction(1 + n % 2) for n in range(15)])
+@example([*[Fraction(1, 2)] * 5, Fraction(0), *[Fraction(1, 2)] * 9])
+@example([Fraction(5, 2), Fraction(5, 2), Fraction(2)])
+@example([*[Fraction(3, 2)] * 4, Fraction(1)])
+def test_each_point_completes_the_rules_of_the_oracle(distances: list[Fraction]) -> None:
     """Points lie on zone lines as often as off them."""
-    judged = judge_values(UNIT, [float(distance) for distance in distances], rules)
+    judged = judge_values(UNIT, [float(distance) for distance in distances], RULES)
     for index, point in enumerate(judged):
-        expected = [rule for rule in RULES if rule in rules and oracle(rule, distances[: index + 1])]
-        assert list(point.rules) == expected
+        assert list(point.rules) == [rule for rule in RULES if oracle(rule, distances[: index + 1])]
+
+
+@given(series_of_halves, st.sets(st.sampled_from(sorted(RULES))))
+def test_only_the_rules_asked_for_are_marked(distances: list[Fraction], rules: set[str]) -> None:
+    values = [float(distance) for distance in distances]
+    for every, asked in zip(judge_values(UNIT, values, RULES), judge_values(UNIT, values, rules), strict=True):
+        assert asked.rules == tuple(rule for rule in every.rules if rule in rules)
 
 
 @given(series_of_halves, st.sampled_from([0.1, 0.7, 1 / 3, 1e-6, 123.4]), st.sampled_from([50.81, 0.1, 1e3, -7.7]))
