@@ -31,6 +31,7 @@ def main(seed: int | None, faults: int, only: str, without_fence: bool) -> None:
     except BaseException:  # noqa: BLE001 - Ctrl-C too: the seed is what one wants then
         traceback.print_exc()
         again = f"python -m tests.soak --seed {seed} --faults {faults}" + (f" --only {only}" if only else "")
+        again += " --without-fence" if without_fence else ""
         click.echo(f"FAILED. The same faults again: {again}", err=True)
         click.echo(f"What the processes said: {folder}", err=True)
         sys.exit(1)
