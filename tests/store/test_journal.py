@@ -41,7 +41,7 @@ def append(database: Database, journal: int, records: Sequence[log.Record]) -> l
 
 def stored(database: Database, journal: int) -> list[log.EventRow]:
     with database.connection() as cursor:
-        return log.read(cursor, journal, after=0, limit=100_000)
+        return log.read(cursor, journal, after=0, limit=10_000_000)
 
 
 def stored_head(database: Database, journal: int) -> tuple[int, bytes, datetime]:
