@@ -241,6 +241,20 @@ def selected_figures(table: str) -> str:
     )
 
 
+SELECTED_DAYS = """(
+    SELECT array_agg(figure ORDER BY day, number) FROM trade_days, unnest(ARRAY[
+        day - DATE '0001-01-01' + 1, purchases, revenue_minor - returned_minor
+    ]) WITH ORDINALITY AS figures (figure, number)
+    WHERE trade_days.journal = lifetime.journal AND trade_days.member = lifetime.member
+)"""
+"""The days of a row of `lifetime` as `days_of` takes them."""
+
+
+def days_of(traded: list[int] | None) -> list[tuple[int, int, int]]:
+    """The days of a member with trade or cost, in order: day, purchases, revenue net of returns."""
+    return list(zip(*[iter(traded or ())] * 3, strict=True))
+
+
 def figures_of(row: Any) -> Figures:
     """The figures that a row has, selected as `selected_figures` says."""
     values = dict(zip(_COLUMNS, row, strict=True))

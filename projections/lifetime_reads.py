@@ -19,7 +19,16 @@ from ledger.codec import MEMBER_STREAM
 from ledger.store.database import PgCursor
 from ledger.store.journal import LightRow, read_streams
 from projections.batch import Batch, Row
-from projections.lifetime import ANALYSIS_TOPIC, Analysis, Lifetime, figures_of, fold_lifetimes, selected_figures
+from projections.lifetime import (
+    ANALYSIS_TOPIC,
+    SELECTED_DAYS,
+    Analysis,
+    Lifetime,
+    days_of,
+    figures_of,
+    fold_lifetimes,
+    selected_figures,
+)
 from projections.lifetime_figures import (
     ATTRIBUTED,
     GOODS_COST,
@@ -112,15 +121,16 @@ def read_lifetime(cur: PgCursor, journals: Sequence[int], journal: int, member: 
     `journals` are those of the programme in their order, `journal` is the member's. An instant in the past judges the
     rows of today as if it were then; what had happened by then is in `lifetime_as_of`.
     """
-    cur.execute(
-        _SELECT_FAMILY, {"journals": list(journals), "journal": journal, "member": member, "first": journals[0]}
-    )
+    values = {"journals": list(journals), "journal": journal, "member": member, "first": journals[0]}
+    cur.execute(_SELECT_FAMILY, values)
+    rows = cur.fetchall()
+    time_zone, inactive_after_days = rows[0][:2]
     family: dict[str, Figures] = {}
     days: list[tuple[int, int, int]] = []
     for _, _, name, traded, *row in rows:
         if name is not None:
             family[name] = figures_of(row)
-            days += zip(*[iter(traded or ())] * 3, strict=True)
+            days += days_of(traded)
     return _read(member, family, days, at, time_zone or "UTC", inactive_after_days)
 
 
@@ -308,12 +318,7 @@ SELECT
     ),
     found.*
 FROM (VALUES (1)) AS once LEFT JOIN (
-    SELECT lifetime.member, (
-        SELECT array_agg(figure ORDER BY day, number) FROM trade_days, unnest(ARRAY[
-            day - DATE '0001-01-01' + 1, purchases, revenue_minor - returned_minor
-        ]) WITH ORDINALITY AS figures (figure, number)
-        WHERE trade_days.journal = lifetime.journal AND trade_days.member = lifetime.member
-    ), {selected_figures("lifetime")}
+    SELECT lifetime.member, {SELECTED_DAYS}, {selected_figures("lifetime")}
     FROM family JOIN lifetime USING (journal, member)
 ) found ON true
 """

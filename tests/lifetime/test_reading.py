@@ -53,7 +53,7 @@ def test_every_figure_of_a_member(database: Database) -> None:
     found = read(programme, "ann", 100)
     assert (found.membership, found.merged_into, found.status) == ("open", None, "active")
     assert (found.first_purchase_at, found.last_purchase_at) == (at(1), at(50))
-    assert (found.purchases, found.purchase_days, found.returns, found.units) == (4, 3, 1, 6)
+    assert (found.purchases, found.purchase_days, found.returns, found.units) == (4, 3, 1, 7)
     assert (found.purchased_minor, found.returned_minor, found.revenue_minor) == (3301, 400, 2901)
     assert (found.goods_cost_minor, found.attributed_cost_minor, found.uncosted_lines) == (1400, 50, 0)
     assert found.profit_minor == 2901 - 1400 - 50
