@@ -118,6 +118,9 @@ def test_reads_equal_the_oracle_and_rows_those_of_a_rebuild(
         check_programme(cur, programme, people)
         check_cohorts(cur, programme, people)
         check_pyramid(cur, programme, people)
+        cur.execute("SET ROLE loyalty_reader")
+        check_views(cur, programme, people)
+        cur.execute("RESET ROLE")
         live = table_digests(cur, [projection])
     rebuild(database_dsn, [projection], batch_events_max=cuts.draw(st.sampled_from([2, 1000])))
     with database.connection() as cur:
@@ -198,6 +201,31 @@ def check_pyramid(cur: PgCursor, programme: Programme, people: list[Person]) -> 
         )
     bought = [p for p in people if p.name not in active and p.days and p.days[0] < end]
     assert bands["inactive"].members == len(bought)
+
+
+def check_views(cur: PgCursor, programme: Programme, people: list[Person]) -> None:
+    """What readers see in SQL is what the functions say."""
+    now = at(LAST_DAY + 2)
+    names = ("membership", "enrolled_at", "first_purchase_at", "last_purchase_at", "months_active", "purchases",
+             "returns", "units", "purchased_minor", "returned_minor", "revenue_minor", "goods_cost_minor",
+             "attributed_cost_minor", "profit_minor", "uncosted_lines", "points_earned", "points_redeemed",
+             "yearly_spend_minor", "surveyed_at", "channels", "stores")  # fmt: skip
+    cur.execute(
+        f"SELECT member, second_day, {', '.join(names)} FROM loyalty_read.member_lifetime WHERE programme = %s"
+        " ORDER BY member",
+        (programme.name,),
+    )
+    rows = cur.fetchall()
+    assert [row[:2] for row in rows] == [(p.name, p.days[1] if len(p.days) > 1 else None) for p in people]
+    for member, _, *row in rows:
+        found = read_lifetime(cur, programme.journals, programme.journal_of(member), member, now)
+        assert row == [getattr(found, name) for name in names]
+    value = read_programme_value(cur, programme.journals, now)
+    sums = ("members", "prospects", "customers", "purchases", "returns", "units", "revenue_minor", "goods_cost_minor",
+            "profitable_members", "profit_minor", "unprofitable_members", "loss_minor", "operating_profit_minor",
+            "unknown_profit_members", "unknown_profit_revenue_minor", "points_earned")  # fmt: skip
+    cur.execute(f"SELECT {', '.join(sums)} FROM loyalty_read.programme_value WHERE programme = %s", (programme.name,))
+    assert cur.fetchone() == tuple(getattr(value, name) for name in sums)
 
 
 @pytest.mark.parametrize("profit", [0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 999, 10**6, 10**18 + 7])
