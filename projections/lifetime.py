@@ -242,17 +242,10 @@ def selected_figures(table: str) -> str:
 
 
 SELECTED_DAYS = """(
-    SELECT array_agg(figure ORDER BY day, number) FROM trade_days, unnest(ARRAY[
-        day - DATE '0001-01-01' + 1, purchases, revenue_minor - returned_minor
-    ]) WITH ORDINALITY AS figures (figure, number)
-    WHERE trade_days.journal = lifetime.journal AND trade_days.member = lifetime.member
+    SELECT array_agg(ARRAY[day - DATE '0001-01-01' + 1, purchases, revenue_minor - returned_minor] ORDER BY day)
+    FROM trade_days WHERE trade_days.journal = lifetime.journal AND trade_days.member = lifetime.member
 )"""
-"""The days of a row of `lifetime` as `days_of` takes them."""
-
-
-def days_of(traded: list[int] | None) -> list[tuple[int, int, int]]:
-    """The days of a member with trade or cost, in order: day, purchases, revenue net of returns."""
-    return list(zip(*[iter(traded or ())] * 3, strict=True))
+"""The days of a row of `lifetime` with trade or cost, in order: day, purchases, revenue net of returns."""
 
 
 def figures_of(row: Any) -> Figures:

@@ -326,7 +326,7 @@ def bucket_floor(bucket: int) -> int:
     return size if bucket > 0 else -size
 
 
-def by_month(days: Iterable[tuple[int, int, int]]) -> dict[int, list[int]]:
+def by_month(days: Iterable[Sequence[int]]) -> dict[int, list[int]]:
     """(day, purchases, net revenue) in the order of days, summed by month."""
     found: dict[int, list[int]] = {}
     for month, rows in groupby(days, key=lambda row: month_of(row[0])):

@@ -24,7 +24,6 @@ from projections.lifetime import (
     SELECTED_DAYS,
     Analysis,
     Lifetime,
-    days_of,
     figures_of,
     fold_lifetimes,
     selected_figures,
@@ -116,21 +115,21 @@ class MemberLifetime(Struct, frozen=True, kw_only=True):
 
 
 def read_lifetime(cur: PgCursor, journals: Sequence[int], journal: int, member: str, at: datetime) -> MemberLifetime:
-    """The figures of a member by all that the projection has folded in: one round trip.
+    """The figures of a member by all that the projection has folded in: one round trip, two where it took over others.
 
     `journals` are those of the programme in their order, `journal` is the member's. An instant in the past judges the
     rows of today as if it were then; what had happened by then is in `lifetime_as_of`.
     """
     values = {"journals": list(journals), "journal": journal, "member": member, "first": journals[0]}
-    cur.execute(_SELECT_FAMILY, values)
-    rows = cur.fetchall()
-    time_zone, inactive_after_days = rows[0][:2]
-    family: dict[str, Figures] = {}
-    days: list[tuple[int, int, int]] = []
-    for _, _, name, traded, *row in rows:
-        if name is not None:
+    cur.execute(_SELECT_MEMBER, values)
+    time_zone, inactive_after_days, has_absorbed, name, traded, *row = cur.fetchone() or (None,) * 6
+    family = {} if name is None else {member: figures_of(row)}
+    days = list(traded or [])
+    if has_absorbed:
+        cur.execute(_SELECT_ABSORBED, values)
+        for name, traded, *row in cur.fetchall():
             family[name] = figures_of(row)
-            days += days_of(traded)
+            days += traded or []
     return _read(member, family, days, at, time_zone or "UTC", inactive_after_days)
 
 
@@ -143,7 +142,7 @@ def lifetime_as_of(
     """
     time_zone = time_zone_of(cur, journals[0])
     family: dict[str, Figures] = {}
-    days: list[tuple[int, int, int]] = []
+    days: list[Sequence[int]] = []
     wanted = {member: journal}
     while wanted:  # once for each generation of merges
         rows: list[Row] = []
@@ -199,7 +198,7 @@ def _absorbed(batch: Batch) -> set[str]:
 def _read(
     member: str,
     family: dict[str, Figures],
-    days: list[tuple[int, int, int]],
+    days: list[Sequence[int]],
     at: datetime,
     time_zone: str,
     inactive_after_days: int,
@@ -304,21 +303,30 @@ def _instant(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-_SELECT_FAMILY = f"""
-WITH RECURSIVE family AS (
-    SELECT journal, member FROM lifetime WHERE journal = %(journal)s AND member = %(member)s
-    UNION
-    SELECT absorbed.journal, absorbed.member FROM family JOIN lifetime absorbed
-    ON absorbed.journal = ANY (%(journals)s) AND absorbed.survivor = family.member AND absorbed.survivor IS NOT NULL
-)
+# OFFSET 0: one index descent each, whatever the planner thinks of how many members were merged.
+_ABSORBED = """
+SELECT absorbed.journal, absorbed.member FROM lifetime absorbed
+WHERE absorbed.journal = ANY (%(journals)s) AND absorbed.survivor = {survivor} AND absorbed.survivor IS NOT NULL
+OFFSET 0
+"""
+
+_SELECT_MEMBER = f"""
 SELECT
     (SELECT time_zone FROM journals JOIN programmes ON programme = journals.name WHERE journal = %(first)s),
     coalesce(
         (SELECT inactive_after_days FROM lifetime_analysis WHERE journal = %(first)s), {INACTIVE_AFTER_DAYS_DEFAULT}
     ),
-    found.*
-FROM (VALUES (1)) AS once LEFT JOIN (
-    SELECT lifetime.member, {SELECTED_DAYS}, {selected_figures("lifetime")}
-    FROM family JOIN lifetime USING (journal, member)
-) found ON true
+    EXISTS ({_ABSORBED.format(survivor="%(member)s")}),
+    lifetime.member, {SELECTED_DAYS}, {selected_figures("lifetime")}
+FROM (VALUES (1)) AS once LEFT JOIN lifetime ON journal = %(journal)s AND member = %(member)s
+"""
+
+_SELECT_ABSORBED = f"""
+WITH RECURSIVE family AS (
+    ({_ABSORBED.format(survivor="%(member)s")})
+    UNION
+    SELECT more.* FROM family, LATERAL ({_ABSORBED.format(survivor="family.member")}) more
+)
+SELECT lifetime.member, {SELECTED_DAYS}, {selected_figures("lifetime")}
+FROM family JOIN lifetime USING (journal, member)
 """

@@ -13,11 +13,12 @@ from itertools import groupby
 from msgspec import Struct
 
 from ledger.store.database import PgCursor
-from projections.lifetime import SELECTED_DAYS, days_of, figures_of, selected_figures
+from projections.lifetime import SELECTED_DAYS, figures_of, selected_figures
 from projections.lifetime_figures import (
     REPURCHASE_WINDOWS_DAYS,
     TOTALS,
     Contributions,
+    Figures,
     add_to,
     bucket_floor,
     by_month,
@@ -292,13 +293,14 @@ def _correction(cur: PgCursor, journals: Sequence[int], *, months: bool = False)
     cur.execute(_SELECT_FAMILIES, {"journals": list(journals), "months": months})
     correction: Contributions = {}
     for _, rows in groupby(cur.fetchall(), key=lambda row: row[0]):
-        records, traded = [], []
+        records: list[Figures] = []
+        traded: list[list[int]] = []
         for _, _, days, *row in rows:  # the survivor first
             record = figures_of(row)
             records.append(record)
             add_to(correction, contributions(record), -1)
             if months:
-                own = days_of(days)
+                own = days or []
                 traded += own
                 add_to(correction, month_contributions(record.cohort, by_month(own)), -1)
         person = combined(records[0], records[1:])

@@ -83,7 +83,7 @@ def trades(batch: Batch) -> list[tuple[Row, AnyTrade]]:
     return [(row, decoders[row[3]](row[4])) for row in batch.rows if row[3] in decoders]
 
 
-_DECODERS: dict[str, Callable[[Any], AnyTrade]] = {
+_DECODERS: dict[str, Callable[[Any], Any]] = {
     topic: msgspec.json.Decoder(fields).decode
     for topic, fields in (
         ("purchase-recorded.v1", Purchase),
