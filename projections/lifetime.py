@@ -6,7 +6,7 @@ change by what the touched members contribute now, less what they contributed be
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 
 import msgspec
@@ -231,15 +231,8 @@ _COLUMNS = tuple(_TYPES)
 assert (*(name for name in Figures.__struct_fields__ if name != "sums"), *DAY_SUMS) == _COLUMNS
 
 
-def selected_figures(table: str) -> str:
-    """The columns of a row of `lifetime` as `figures_of` takes them."""
-    return ", ".join(
-        f"replace(to_char({table}.{name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), '.000000Z', 'Z')"
-        if name in _INSTANTS
-        else f"{table}.{name}"
-        for name in _COLUMNS
-    )
-
+SELECTED_FIGURES = ", ".join(f"lifetime.{name}" for name in _COLUMNS)
+"""The columns of a row of `lifetime` as `figures_of` takes them."""
 
 SELECTED_DAYS = """(
     SELECT array_agg(ARRAY[day - DATE '0001-01-01' + 1, purchases, revenue_minor - returned_minor] ORDER BY day)
@@ -249,8 +242,11 @@ SELECTED_DAYS = """(
 
 
 def figures_of(row: Any) -> Figures:
-    """The figures that a row has, selected as `selected_figures` says."""
+    """The figures of a row, selected as `SELECTED_FIGURES`."""
     values = dict(zip(_COLUMNS, row, strict=True))
+    for name in _INSTANTS:
+        if values[name] is not None:
+            values[name] = values[name].astimezone(UTC).isoformat().replace("+00:00", "Z")
     for name in _DAYS:
         if values[name] is not None:
             values[name] = values[name].toordinal()
@@ -318,7 +314,7 @@ DELETE FROM staged_trade_days
 """
 
 _SELECT_FIGURES = f"""
-SELECT lifetime.member, {selected_figures("lifetime")}
+SELECT lifetime.member, {SELECTED_FIGURES}
 FROM unnest(%s::text[]) AS wanted (member) JOIN lifetime ON journal = %s AND lifetime.member = wanted.member
 """
 

@@ -22,11 +22,11 @@ from projections.batch import Batch, Row
 from projections.lifetime import (
     ANALYSIS_TOPIC,
     SELECTED_DAYS,
+    SELECTED_FIGURES,
     Analysis,
     Lifetime,
     figures_of,
     fold_lifetimes,
-    selected_figures,
 )
 from projections.lifetime_figures import (
     ATTRIBUTED,
@@ -122,8 +122,11 @@ def read_lifetime(cur: PgCursor, journals: Sequence[int], journal: int, member: 
     """
     values = {"journals": list(journals), "journal": journal, "member": member, "first": journals[0]}
     cur.execute(_SELECT_MEMBER, values)
-    time_zone, inactive_after_days, has_absorbed, name, traded, *row = cur.fetchone() or (None,) * 6
-    family = {} if name is None else {member: figures_of(row)}
+    found = cur.fetchone()
+    if found is None:
+        return _read(member, {}, [], at, time_zone_of(cur, journals[0]), inactive_after(cur, journals[0]))
+    time_zone, inactive_after_days, has_absorbed, traded, *row = found
+    family = {member: figures_of(row)}
     days = list(traded or [])
     if has_absorbed:
         cur.execute(_SELECT_ABSORBED, values)
@@ -131,6 +134,13 @@ def read_lifetime(cur: PgCursor, journals: Sequence[int], journal: int, member: 
             family[name] = figures_of(row)
             days += traded or []
     return _read(member, family, days, at, time_zone or "UTC", inactive_after_days)
+
+
+def inactive_after(cur: PgCursor, journal: int) -> int:
+    """Days without a purchase after which a member is inactive, as the programme of this first journal has set it."""
+    cur.execute("SELECT inactive_after_days FROM lifetime_analysis WHERE journal = %s", (journal,))
+    row = cur.fetchone()
+    return INACTIVE_AFTER_DAYS_DEFAULT if row is None else int(row[0])
 
 
 def lifetime_as_of(
@@ -317,8 +327,8 @@ SELECT
         (SELECT inactive_after_days FROM lifetime_analysis WHERE journal = %(first)s), {INACTIVE_AFTER_DAYS_DEFAULT}
     ),
     EXISTS ({_ABSORBED.format(survivor="%(member)s")}),
-    lifetime.member, {SELECTED_DAYS}, {selected_figures("lifetime")}
-FROM (VALUES (1)) AS once LEFT JOIN lifetime ON journal = %(journal)s AND member = %(member)s
+    {SELECTED_DAYS}, {SELECTED_FIGURES}
+FROM lifetime WHERE journal = %(journal)s AND member = %(member)s
 """
 
 _SELECT_ABSORBED = f"""
@@ -327,6 +337,6 @@ WITH RECURSIVE family AS (
     UNION
     SELECT more.* FROM family, LATERAL ({_ABSORBED.format(survivor="family.member")}) more
 )
-SELECT lifetime.member, {SELECTED_DAYS}, {selected_figures("lifetime")}
+SELECT lifetime.member, {SELECTED_DAYS}, {SELECTED_FIGURES}
 FROM family JOIN lifetime USING (journal, member)
 """

@@ -13,7 +13,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from ledger.store.database import PgCursor
-from projections.lifetime import SELECTED_DAYS, figures_of, selected_figures
+from projections.lifetime import SELECTED_DAYS, SELECTED_FIGURES, figures_of
 from projections.lifetime_figures import (
     REPURCHASE_WINDOWS_DAYS,
     TOTALS,
@@ -26,7 +26,7 @@ from projections.lifetime_figures import (
     contributions,
     month_contributions,
 )
-from projections.lifetime_reads import INACTIVE_AFTER_DAYS_DEFAULT
+from projections.lifetime_reads import inactive_after
 from projections.persons import MERGED_MEMBERS
 from projections.trading import business_day, first_of_month, month_of, time_zone_of
 
@@ -180,13 +180,6 @@ def read_programme_value(cur: PgCursor, journals: Sequence[int], at: datetime) -
     )
 
 
-def inactive_after(cur: PgCursor, journal: int) -> int:
-    """Days without a purchase after which a member is inactive, as the programme of this first journal has set it."""
-    cur.execute("SELECT inactive_after_days FROM lifetime_analysis WHERE journal = %s", (journal,))
-    row = cur.fetchone()
-    return INACTIVE_AFTER_DAYS_DEFAULT if row is None else int(row[0])
-
-
 def _whale_curve(
     cur: PgCursor, journals: Sequence[int], correction: Contributions, operating_profit: int
 ) -> list[WhalePoint]:
@@ -319,7 +312,7 @@ _SELECT_FAMILIES = f"""
 WITH RECURSIVE {MERGED_MEMBERS}, families AS (
     SELECT person, member FROM merged UNION SELECT person, person FROM merged
 )
-SELECT person, lifetime.member, CASE WHEN %(months)s THEN {SELECTED_DAYS} END, {selected_figures("lifetime")}
+SELECT person, lifetime.member, CASE WHEN %(months)s THEN {SELECTED_DAYS} END, {SELECTED_FIGURES}
 FROM families JOIN lifetime ON journal = ANY (%(journals)s) AND lifetime.member = families.member
 ORDER BY person, lifetime.member <> person, lifetime.member
 """
