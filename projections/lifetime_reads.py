@@ -18,6 +18,7 @@ from msgspec import Struct
 from ledger.codec import MEMBER_STREAM
 from ledger.store.database import PgCursor
 from ledger.store.journal import LightRow, read_streams
+from ledger.upcasters import upcast_event
 from projections.batch import Batch, Row
 from projections.lifetime import (
     ANALYSIS_TOPIC,
@@ -183,11 +184,12 @@ _occurred = msgspec.json.Decoder(_Occurred).decode
 
 
 def _known(found: Sequence[LightRow], as_of: datetime, as_known_at: datetime) -> list[Row]:
-    return [
-        Row(position, stream.removeprefix(MEMBER_STREAM), version, topic, state.decode(), None)
-        for position, stream, version, topic, state, recorded_at in found
-        if recorded_at <= as_known_at and (topic in Lifetime.topics) and _occurred(state).occurred_at <= as_of
-    ]
+    rows = []
+    for position, stream, version, stored_topic, stored_state, recorded_at in found:
+        topic, state = upcast_event(stored_topic, stored_state)
+        if topic in Lifetime.topics and recorded_at <= as_known_at and _occurred(state).occurred_at <= as_of:
+            rows.append(Row(position, stream.removeprefix(MEMBER_STREAM), version, topic, state.decode(), None))
+    return rows
 
 
 def _absorbed(batch: Batch) -> set[str]:

@@ -104,7 +104,9 @@ def _read(settings: Settings, programme: str, read: Callable[[PgCursor, Programm
                 raise click.ClickException(f"{error}: loyalty rebuild") from error
         try:
             with workspace.database.connection() as cursor:
+                cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # its statements see one state
                 found = read(cursor, info)
+                cursor.execute("COMMIT")
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         if settings.database_url is not None:
