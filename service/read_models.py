@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.store.database import Database
 from projections.balances import Balances
+from projections.lifetime import Lifetime
 from projections.protocol import Projection
 from projections.runner import Runner
 from projections.statement import Statement
@@ -11,7 +12,7 @@ from projections.statement import Statement
 
 def read_models() -> list[Projection]:
     """A new instance of each."""
-    return [Balances(), Statement()]
+    return [Balances(), Statement(), Lifetime()]
 
 
 def catch_up(database: Database) -> int:

@@ -172,7 +172,7 @@ def test_a_statement_page_by_page(member: Loyalty) -> None:
 def test_a_rebuild_equals_what_was_projected(member: Loyalty) -> None:
     member("project", "--once")
     before = member.json("balance", "M1")
-    assert member("rebuild").stdout.startswith("Rebuilt balances, statement from ")
+    assert member("rebuild").stdout.startswith("Rebuilt balances, statement, ")
     assert member.json("balance", "M1") == before
     assert "there is no read model 'nonsense'" in member("rebuild", "nonsense", exit_code=2).stderr
 

@@ -18,6 +18,7 @@ from eventsourcing.persistence import PersistenceError
 
 from ledger.store.database import Database
 from projections.balances import Balances
+from projections.lifetime import Lifetime
 from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from projections.statement import Statement
@@ -26,7 +27,7 @@ from tests.kafka.inflow import wait_until
 from tests.projections.histories import History, new_journals, record
 from tests.projections.test_incremental import check_against_fold
 
-PROJECTIONS = (Balances(), Statement())
+PROJECTIONS = (Balances(), Statement(), Lifetime())
 ROOT = Path(__file__).parents[2]
 
 
@@ -70,7 +71,7 @@ def check_against_rebuild(database: Database, database_dsn: str) -> None:
 
 
 @pytest.mark.parametrize("step", ["prepare", "load", "before write", "after write"])
-@pytest.mark.parametrize("cut", ["balances", "statement"])
+@pytest.mark.parametrize("cut", [projection.name for projection in PROJECTIONS])
 def test_a_connection_cut_between_statements_leaves_nothing_half_done(
     database: Database, database_dsn: str, step: str, cut: str
 ) -> None:
@@ -79,7 +80,8 @@ def test_a_connection_cut_between_statements_leaves_nothing_half_done(
     (journal,) = new_journals(database)
     record(database, journal, history.events, {})
     projections = [
-        Cut(projection, step, 4) if projection.name == cut else projection for projection in (Balances(), Statement())
+        Cut(projection, step, 4) if projection.name == cut else projection
+        for projection in (Balances(), Statement(), Lifetime())
     ]
     runner = Runner(database, projections, batch_events_max=20)
     with pytest.raises(PersistenceError):
@@ -99,10 +101,11 @@ def test_a_runner_killed_in_mid_run_is_resumed_without_loss_or_doubling(database
         import sys
         from ledger.store.database import Database
         from projections.balances import Balances
+        from projections.lifetime import Lifetime
         from projections.runner import Runner
         from projections.statement import Statement
         print("started", flush=True)
-        Runner(Database(sys.argv[1]), [Balances(), Statement()], batch_events_max=3).run_once()
+        Runner(Database(sys.argv[1]), [Balances(), Statement(), Lifetime()], batch_events_max=3).run_once()
         """
     )
     killed = 0
@@ -133,7 +136,7 @@ def test_concurrent_runners_fold_each_event_once(database: Database, database_ds
     journals = new_journals(database, 2)
     runners = [
         Runner(database, [Balances(), Statement()], batch_events_max=7, threads=2),
-        Runner(database, [Statement()], batch_events_max=5),
+        Runner(database, [Statement(), Lifetime()], batch_events_max=5),
         Runner(database, [Balances()], batch_events_max=11),
     ]
     stop, failures = threading.Event(), []

@@ -1,0 +1,357 @@
+"""Lifetime: what each member bought, gave back and cost, by day and in all, and the sums of the programme.
+
+Rows of members are read, folded and written back. Sums of the programme are never computed from the members again: they
+change by what the touched members contribute now, less what they contributed before (`lifetime_figures`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ledger.store.database import PgCursor
+from projections.batch import Batch
+from projections.copying import NULL, copy_rows
+from projections.lifetime_figures import (
+    DAY_SUMS,
+    PROGRAMME_TABLES,
+    PURCHASES,
+    RETURNED,
+    REVENUE,
+    Contributions,
+    Figures,
+    Sums,
+    add_to,
+    contributions,
+    new_figures,
+)
+from projections.movements import ISSUED, MOVEMENT_TOPICS, REDEEMED, Movement, movements, utc
+from projections.trading import (
+    TRADE_TOPICS,
+    AnyTrade,
+    Cost,
+    Purchase,
+    Return,
+    WalletSurvey,
+    day_of,
+    first_of_month,
+    month_of,
+    time_zone_of,
+    trades,
+)
+
+MEMBERS_REMEMBERED_MAX = 20_000
+"""Members of a journal whose figures are kept from batch to batch, about 1 KiB each."""
+
+ANALYSIS_TOPIC = "analysis-set.v1"
+
+
+class Analysis(Struct, gc=False):
+    """How the programme looks at its members; see `ledger.events.AnalysisSet`. `bands` is JSON."""
+
+    version: int
+    inactive_after_days: int
+    bands: Raw
+
+
+class Changes(Struct):
+    """What a batch does: the new figures of members, and what to add to sums of members' days and of the programme."""
+
+    members: dict[str, Figures] = {}
+    before: dict[str, Contributions] = {}
+    days: dict[tuple[str, int], Sums] = {}
+    programme: Contributions = {}
+    analysis: Analysis | None = None
+
+
+class Lifetime:
+    """The projection behind `read_lifetime`, `read_programme_value` and the pyramid."""
+
+    name = "lifetime"
+    version = 1
+    tables: tuple[str, ...] = ("lifetime", "trade_days", "lifetime_analysis", *PROGRAMME_TABLES)
+    topics = MOVEMENT_TOPICS | TRADE_TOPICS | {ANALYSIS_TOPIC}
+
+    def __init__(self, members_remembered_max: int = MEMBERS_REMEMBERED_MAX) -> None:
+        self._members_remembered_max = members_remembered_max
+
+    def prepare(self, cur: PgCursor) -> None:
+        cur.execute(_STAGING)
+
+    def load(self, cur: PgCursor, batch: Batch, memory: dict[str, Any]) -> None:
+        if "time_zone" not in memory:
+            memory |= {"time_zone": time_zone_of(cur, batch.journal), "members": {}}
+        known: dict[str, Figures] = memory["members"]
+        if len(known) > self._members_remembered_max:
+            known.clear()
+        new = {row[1] for row in batch.rows if row[2] == 1}  # their streams begin here: there is nothing before
+        touched = {movement.row[1] for movement in batch.view(movements)}
+        touched.update(row[1] for row, _ in batch.view(trades))
+        wanted = touched - new - known.keys()
+        if wanted and batch.after:
+            cur.execute(_SELECT_FIGURES, (list(wanted), batch.journal))
+            known.update((member, figures_of(row)) for member, *row in cur.fetchall())
+
+    def apply(self, batch: Batch, memory: dict[str, Any]) -> Changes:
+        return fold_lifetimes(batch, memory["time_zone"], memory["members"])
+
+    def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
+        rows = [(member, *_row_of(figures)) for member, figures in changes.members.items()]
+        copy_rows(cur, "staged_lifetime", f"member, {', '.join(_COLUMNS)}", rows)
+        cur.execute(_MERGE_FIGURES, (journal, journal))
+        days = [(member, _day(day), *sums) for (member, day), sums in changes.days.items()]
+        copy_rows(cur, "staged_trade_days", f"member, day, {', '.join(DAY_SUMS)}", days)
+        cur.execute(_MERGE_DAYS, (journal, journal))
+        for table, (keys, _) in PROGRAMME_TABLES.items():
+            added = [
+                (*(_key(value, name) for value, (name, _) in zip(key, keys, strict=True)), *sums)
+                for (named, key), sums in changes.programme.items()
+                if named == table and any(sums)
+            ]
+            if added:
+                cur.execute(_MERGE_SUMS[table], (*map(list, zip(*added, strict=True)), journal, journal))
+        if changes.analysis is not None:
+            analysis = changes.analysis
+            cur.execute(
+                _SET_ANALYSIS,
+                (journal, analysis.version, analysis.inactive_after_days, bytes(analysis.bands).decode()),
+            )
+
+
+# --- the fold -------------------------------------------------------------------------------------------------------
+
+
+def fold_lifetimes(batch: Batch, time_zone: str, known: dict[str, Figures]) -> Changes:
+    """What a batch does to its members and the programme, given the figures before it, which are moved on.
+
+    A member's enrolment is the first event of its stream, so that the cohort of all its trade is known.
+    """
+    changes = Changes()
+    for movement in batch.view(movements):
+        _move(_touched(changes, known, movement.row[1]), movement, time_zone)
+    for row, event in batch.view(trades):
+        _trade(changes, _touched(changes, known, row[1]), row[1], event, time_zone)
+    for member, figures in changes.members.items():
+        add_to(changes.programme, contributions(figures))
+        add_to(changes.programme, changes.before[member], -1)
+    for row in batch.rows:
+        if row[3] == ANALYSIS_TOPIC and row[4] is not None:
+            changes.analysis = _decode_analysis(row[4])
+    return changes
+
+
+def _touched(changes: Changes, known: dict[str, Figures], member: str) -> Figures:
+    figures = changes.members.get(member)
+    if figures is None:
+        figures = known.get(member)
+        changes.before[member] = {} if figures is None else contributions(figures)
+        if figures is None:
+            figures = known[member] = new_figures()
+        changes.members[member] = figures
+    return figures
+
+
+def _move(figures: Figures, movement: Movement, time_zone: str) -> None:
+    for account, points in movement.booked:
+        if account == ISSUED:
+            figures.points_earned -= points
+        elif account == REDEEMED:
+            figures.points_redeemed += points
+    if movement.status is None:
+        return
+    figures.status = movement.status
+    topic = movement.row[3]
+    if topic == "member-enrolled.v1":
+        instant = utc(movement.occurred_at)
+        figures.enrol(instant, day_of(instant, time_zone))
+    elif topic == "members-merged.v1":
+        figures.survivor = movement.reference
+    elif topic == "merge-undone.v1":
+        figures.survivor = None
+
+
+def _trade(changes: Changes, figures: Figures, member: str, event: AnyTrade, time_zone: str) -> None:
+    instant = utc(event.occurred_at)
+    if isinstance(event, WalletSurvey):
+        figures.survey(event, instant)
+        return
+    day = day_of(instant, time_zone)
+    active = 0
+    if isinstance(event, Purchase):
+        months = len(figures.active_months)
+        added = figures.purchase(event, instant, day)
+        active = len(figures.active_months) - months
+    elif isinstance(event, Return):
+        added = figures.give_back(event)
+    else:
+        assert isinstance(event, Cost)
+        added = figures.attribute(event)
+    if not isinstance(event, Cost) and figures.cohort is not None:
+        key = ("cohort_months", (figures.cohort, month_of(day)))
+        add_to(changes.programme, {key: [active, added[PURCHASES], added[REVENUE] - added[RETURNED]]})
+    known = changes.days.get((member, day))
+    if known is None:
+        changes.days[member, day] = added
+    else:
+        for index, value in enumerate(added):
+            known[index] += value
+
+
+_decode_analysis = msgspec.json.Decoder(Analysis).decode
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+_INSTANTS = ("enrolled_at", "first_purchase_at", "last_purchase_at", "surveyed_at")
+_DAYS = ("first_day", "second_day", "last_day")
+_TYPES = {
+    "status": "text",
+    "enrolled_at": "timestamptz",
+    "cohort": "date",
+    "survivor": "text",
+    "first_purchase_at": "timestamptz",
+    "last_purchase_at": "timestamptz",
+    "first_day": "date",
+    "second_day": "date",
+    "last_day": "date",
+    "points_earned": "bigint",
+    "points_redeemed": "bigint",
+    "surveyed_at": "timestamptz",
+    "yearly_spend_minor": "bigint",
+    "survey_currency": "text",
+    "channels": "text[]",
+    "stores": "text[]",
+    "active_months": "integer[]",
+    **dict.fromkeys(DAY_SUMS, "bigint"),
+}
+_COLUMNS = tuple(_TYPES)
+assert (*(name for name in Figures.__struct_fields__ if name != "sums"), *DAY_SUMS) == _COLUMNS
+
+
+SELECTED_FIGURES = ", ".join(f"lifetime.{name}" for name in _COLUMNS)
+"""The columns of a row of `lifetime` as `figures_of` takes them."""
+
+SELECTED_DAYS = """(
+    SELECT array_agg(ARRAY[day - DATE '0001-01-01' + 1, purchases, revenue_minor - returned_minor] ORDER BY day)
+    FROM trade_days WHERE trade_days.journal = lifetime.journal AND trade_days.member = lifetime.member
+)"""
+"""The days of a row of `lifetime` with trade or cost, in order: day, purchases, revenue net of returns."""
+
+
+def figures_of(row: Any) -> Figures:
+    """The figures of a row, selected as `SELECTED_FIGURES`."""
+    values = dict(zip(_COLUMNS, row, strict=True))
+    for name in _INSTANTS:
+        if values[name] is not None:
+            values[name] = values[name].astimezone(UTC).isoformat().replace("+00:00", "Z")
+    for name in _DAYS:
+        if values[name] is not None:
+            values[name] = values[name].toordinal()
+    if values["cohort"] is not None:
+        values["cohort"] = month_of(values["cohort"].toordinal())
+    for name in ("channels", "stores", "active_months"):
+        values[name] = tuple(values[name])
+    return Figures(**values | {"sums": [values.pop(name) for name in DAY_SUMS]})
+
+
+def _row_of(figures: Figures) -> tuple[Any, ...]:
+    """In the order of `_COLUMNS`, for COPY."""
+    cohort = figures.cohort
+    return (
+        figures.status,
+        _or_null(figures.enrolled_at),
+        NULL if cohort is None else first_of_month(cohort).isoformat(),
+        _or_null(figures.survivor),
+        _or_null(figures.first_purchase_at),
+        _or_null(figures.last_purchase_at),
+        *(NULL if day is None else _day(day) for day in (figures.first_day, figures.second_day, figures.last_day)),
+        figures.points_earned,
+        figures.points_redeemed,
+        _or_null(figures.surveyed_at),
+        _or_null(figures.yearly_spend_minor),
+        _or_null(figures.survey_currency),
+        _text_array(figures.channels),
+        _text_array(figures.stores),
+        "{" + ",".join(map(str, figures.active_months)) + "}",
+        *figures.sums,
+    )
+
+
+def _or_null(value: Any) -> Any:
+    return NULL if value is None else value
+
+
+def _day(day: int) -> str:
+    return date.fromordinal(day).isoformat()
+
+
+def _key(value: int | str, name: str) -> int | str:
+    if name in ("cohort", "month"):
+        return first_of_month(int(value)).isoformat()
+    return _day(int(value)) if name.endswith("_day") else value
+
+
+def _text_array(names: tuple[str, ...]) -> str:
+    quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    return "{" + ",".join(f'"{name}"' for name in quoted) + "}"
+
+
+# --- statements -----------------------------------------------------------------------------------------------------
+
+_STAGING = f"""
+SET LOCAL client_min_messages = warning;  -- IF NOT EXISTS would tell in every batch but the first
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_lifetime (
+    member text COLLATE "C", {", ".join(f"{name} {kind}" for name, kind in _TYPES.items())}
+) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_trade_days (
+    member text COLLATE "C", day date, {", ".join(f"{name} bigint" for name in DAY_SUMS)}
+) ON COMMIT DELETE ROWS;
+DELETE FROM staged_lifetime;  -- of a batch before in the same transaction
+DELETE FROM staged_trade_days
+"""
+
+_SELECT_FIGURES = f"""
+SELECT lifetime.member, {SELECTED_FIGURES}
+FROM unnest(%s::text[]) AS wanted (member) JOIN lifetime ON journal = %s AND lifetime.member = wanted.member
+"""
+
+_MERGE_FIGURES = f"""
+MERGE INTO lifetime USING staged_lifetime staged ON lifetime.journal = %s AND lifetime.member = staged.member
+WHEN MATCHED THEN UPDATE SET {", ".join(f"{name} = staged.{name}" for name in _COLUMNS)}
+WHEN NOT MATCHED THEN INSERT (journal, member, {", ".join(_COLUMNS)})
+    VALUES (%s, staged.member, {", ".join(f"staged.{name}" for name in _COLUMNS)})
+"""
+
+
+def _merge_sums(table: str, source: str, keys: tuple[str, ...], sums: tuple[str, ...]) -> str:
+    """Add to sums; a row of nothing but zeros is none, so that rows do not depend on how batches were cut."""
+    matched = " AND ".join(["t.journal = %s", *(f"t.{key} = staged.{key}" for key in keys)])
+    return f"""
+MERGE INTO {table} t USING {source} ON {matched}
+WHEN MATCHED AND {" AND ".join(f"t.{name} + staged.{name} = 0" for name in sums)} THEN DELETE
+WHEN MATCHED THEN UPDATE SET {", ".join(f"{name} = t.{name} + staged.{name}" for name in sums)}
+WHEN NOT MATCHED AND NOT ({" AND ".join(f"staged.{name} = 0" for name in sums)}) THEN
+    INSERT (journal, {", ".join((*keys, *sums))})
+    VALUES (%s, {", ".join(f"staged.{name}" for name in (*keys, *sums))})
+"""
+
+
+def _unnested(keys: tuple[tuple[str, str], ...], sums: tuple[str, ...]) -> str:
+    arrays = ", ".join([*(f"%s::{kind}[]" for _, kind in keys), *["%s::bigint[]"] * len(sums)])
+    return f"unnest({arrays}) AS staged ({', '.join([*(name for name, _ in keys), *sums])})"
+
+
+_MERGE_DAYS = _merge_sums("trade_days", "staged_trade_days staged", ("member", "day"), DAY_SUMS)
+_MERGE_SUMS = {
+    table: _merge_sums(table, _unnested(keys, sums), tuple(name for name, _ in keys), sums)
+    for table, (keys, sums) in PROGRAMME_TABLES.items()
+}
+
+_SET_ANALYSIS = """
+INSERT INTO lifetime_analysis (journal, version, inactive_after_days, bands) VALUES (%s, %s, %s, %s)
+ON CONFLICT (journal) DO UPDATE SET
+    version = excluded.version, inactive_after_days = excluded.inactive_after_days, bands = excluded.bands
+"""
