@@ -181,7 +181,6 @@ FIGURES: Final[Mapping[str, FigureDefinition]] = {
     "complaint_rate": FigureDefinition(
         unit="per 100,000 purchases",
         of=_share(_complaints, COMPLAINT_RATE_PURCHASES, "complaints opened in the period over purchases in it"),
-        sample=_complaints,
     ),
     "resolution_time": FigureDefinition(unit="seconds", of=_resolution_time),
     "resolution_time_median": FigureDefinition(unit="seconds", of=_resolution_time_median),

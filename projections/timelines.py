@@ -26,7 +26,7 @@ Per: TypeAlias = Literal["programme", "channel", "store", "touchpoint"]
 Key: TypeAlias = tuple[date, str]
 """First day of a period, and channel, store or touchpoint."""
 
-PERIODS_MAX: Final = 4_000
+PERIODS_MAX: Final = 20_000
 MEDIAN: Final = "resolution_time_median"
 
 
@@ -67,7 +67,7 @@ def next_period(start: date, by: By) -> date:
 def periods(from_on: date, until_on: date, by: By) -> list[date]:
     """The first days of the periods that hold the days from `from_on` until before `until_on`.
 
-    Raises ValueError where there are none, or more than 4,000.
+    Raises ValueError where there are none, or more than 20,000.
     """
     if from_on >= until_on:
         raise ValueError(f"until: must be after from, {from_on}; got {until_on}")

@@ -21,6 +21,7 @@ from service import (
     cli_programmes,
     cli_reads,
     cli_relay,
+    cli_satisfaction,
     cli_schemas,
     runtime,
 )
@@ -75,7 +76,17 @@ def migrate_command(settings: Settings) -> None:
     say(f"Applied {count(len(applied), 'migration')}." if applied else "The database was up to date.")
 
 
-for module in (cli_programmes, cli_ingest, cli_kafka, cli_members, cli_reads, cli_audit, cli_relay, cli_schemas):
+for module in (
+    cli_programmes,
+    cli_ingest,
+    cli_kafka,
+    cli_members,
+    cli_reads,
+    cli_satisfaction,
+    cli_audit,
+    cli_relay,
+    cli_schemas,
+):
     for command in module.COMMANDS:
         cli.add_command(command)
 

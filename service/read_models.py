@@ -6,12 +6,13 @@ from ledger.store.database import Database
 from projections.balances import Balances
 from projections.protocol import Projection
 from projections.runner import Runner
+from projections.satisfaction import Satisfaction
 from projections.statement import Statement
 
 
 def read_models() -> list[Projection]:
     """A new instance of each."""
-    return [Balances(), Statement()]
+    return [Balances(), Statement(), Satisfaction()]
 
 
 def catch_up(database: Database) -> int:

@@ -28,7 +28,7 @@ from ledger.commands import (
 from ledger.events import SurveyAnswered
 from ledger.rejections import Rejection
 from ledger.store.database import Database
-from ledger.store.journal import append, create_journals, lock_head, store_head
+from ledger.store.journal import Record, append, create_journals, lock_head, store_head
 from tests.projections.histories import TERMS, record
 from tests.streams import Streams
 
@@ -184,16 +184,13 @@ def record_members(
         )
 
 
-def record_steering(database: Database, journal: int, stream: str, events: Sequence[Any]) -> None:
-    """Append events to a stream that is no member's, from its beginning."""
+def record_steering(database: Database, journal: int, stream: str, events: Sequence[Any], after: int = 0) -> None:
+    """Append events to a stream that is no member's and has so many."""
+    records: list[Record] = [
+        (stream, version, event.topic, encode(event), None, None, None)
+        for version, event in enumerate(events, after + 1)
+    ]
     with database.connection() as cur:
         head = lock_head(cur, journal, begin=True)
-        append(
-            cur,
-            head,
-            [
-                (stream, version, event.topic, encode(event), None, None, None)
-                for version, event in enumerate(events, 1)
-            ],
-        )
+        append(cur, head, records)
         store_head(cur, head, commit=True)
