@@ -29,7 +29,6 @@ from ledger.store import journal as log
 from ledger.store import sources
 from ledger.store.database import Database
 from projections.balances import Balances
-from projections.runner import Runner
 from tests.broker import Kafka, KafkaBroker
 
 JOURNALS = 4
@@ -246,8 +245,12 @@ def _run_processes(target: _Ledger, broker: Kafka, topic: str, consumers: int, m
 
 
 def _start(target: _Ledger, broker: Kafka, topic: str, group: str, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "service.cli", "consume", "--bootstrap", broker.bootstrap, "--topic", topic,
-               "--group", group, "--programme", PROGRAMME, "--auto-enrol", *options]  # fmt: skip
+    return _loyalty(target, "consume", "--bootstrap", broker.bootstrap, "--topic", topic, "--group", group,
+                    "--programme", PROGRAMME, "--auto-enrol", *options)  # fmt: skip
+
+
+def _loyalty(target: _Ledger, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "service.cli", *arguments]
     environment = {**os.environ, "LOYALTY_DATABASE_URL": target.dsn}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
@@ -258,20 +261,18 @@ def _start(target: _Ledger, broker: Kafka, topic: str, group: str, *options: str
 def _latency(server_dsn: str, broker: Kafka) -> dict[str, Any]:
     """Produce at a steady rate, and look all the time which balances can be read: the latency of each message.
 
-    A message is readable when the projection's checkpoint of its journal has passed its event.
+    A message is readable when the projection's checkpoint of its journal has passed its event. Consumer and projector
+    are processes of their own, as an operator runs them.
     """
     target = _Ledger(server_dsn)
     topic = f"bench-{uuid.uuid4().hex[:12]}"
     broker.create_topic(topic, PARTITIONS)
     stop = Event()
     seen: list[tuple[float, dict[int, int]]] = []
-    threads = [
-        Thread(target=Runner(target.database, [Balances()]).follow, args=(stop,)),
-        Thread(target=_look, args=(target.database, seen, stop)),
-    ]
+    look = Thread(target=_look, args=(target.database, seen, stop))
     consumer = _start(target, broker, topic, topic)
-    for thread in threads:
-        thread.start()
+    projector = _loyalty(target, "project")
+    look.start()
     try:
         warm = _produce_steadily(broker, topic, 0, WARM_SECONDS)
         _wait_until_readable(target.database, seen, len(warm))
@@ -280,10 +281,10 @@ def _latency(server_dsn: str, broker: Kafka) -> dict[str, Any]:
         _wait_until_readable(target.database, seen, total)
     finally:
         stop.set()
-        consumer.terminate()
-        consumer.communicate()
-        for thread in threads:
-            thread.join()
+        for process in (consumer, projector):
+            process.terminate()
+            process.communicate()
+        look.join()
     waits = _waits(target.database, sent, seen)
     target.check(total)
     target.close()

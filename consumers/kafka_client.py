@@ -27,6 +27,9 @@ POLL_MS: Final = 500
 PARTITION_FETCH_BYTES_MAX: Final = 4 << 20
 FETCH_BYTES_MAX: Final = 16 << 20
 """Bounds what one fetch brings into memory; a message larger than this comes all the same, alone."""
+FETCH_BYTES_MIN: Final = 64 << 10
+FETCH_WAIT_MS_MAX: Final = 20
+"""A fetch waits so long for so much: one for every few messages would cost broker and consumer more than taking them."""
 CLOSE_MS_MAX: Final = 3_000
 
 
@@ -90,6 +93,8 @@ class GroupClient:
             max_poll_records=settings.poll_records_max,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
             fetch_max_bytes=FETCH_BYTES_MAX,
+            fetch_min_bytes=FETCH_BYTES_MIN,
+            fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             max_poll_interval_ms=settings.max_poll_interval_ms,

@@ -106,10 +106,14 @@ class Database:
             self._give_back(pooled)
 
     @contextmanager
-    def transaction(self) -> Iterator[PgCursor]:
-        """A cursor inside a transaction that commits when the block ends and rolls back when it raises."""
+    def transaction(self, *, durable: bool = True) -> Iterator[PgCursor]:
+        """A cursor inside a transaction that commits when the block ends and rolls back when it raises.
+
+        If it need not be `durable`, the commit does not wait for the disk: a crash of the server within the next moments
+        may undo it, as a whole. For what would then simply be done again.
+        """
         with self.connection() as cursor:
-            cursor.execute("BEGIN")
+            cursor.execute("BEGIN" if durable else "BEGIN; SET LOCAL synchronous_commit = off")
             yield cursor
             cursor.execute("COMMIT")
             if cursor.statusmessage != "COMMIT":  # PostgreSQL answers COMMIT after a failed statement with a rollback
