@@ -22,8 +22,7 @@ from projections import satisfaction_tables as tables
 from projections.batch import Batch, Row
 from projections.copying import NULL
 from projections.movements import later, utc
-from projections.satisfaction_scores import Scale
-from projections.survey_scoring import DETRACTOR_MAX, MILLION, PROMOTER_MIN, decimal, satisfied, score
+from projections.survey_scoring import DETRACTOR_MAX, MILLION, PROMOTER_MIN, Scale, decimal, satisfied, score
 
 PURCHASES, COMPLAINTS, RESOLVED, RESOLUTION_MICROSECONDS, FOLLOW_UPS, IN_TIME, LATE = range(7)
 ANSWERS, SCORED, PROMOTERS, DETRACTORS, SATISFIED, WEIGHTED, SCORE_SUM, SCORE_SQUARES = range(8)

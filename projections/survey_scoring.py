@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Final
+from typing import Final, TypeAlias
 
-from projections.satisfaction_scores import ACSI_SCALE, NPS_SCALE, Scale, acsi_index, is_top_two
+Scale: TypeAlias = tuple[int, int]
 
 MILLION: Final = 1_000_000
+NPS_SCALE: Final = (0, 10)
+ACSI_SCALE: Final = (0, 100)
 PROMOTER_MIN: Final = 9
 DETRACTOR_MAX: Final = 6
 SATISFIED_SHARE_OF_SCALE: Final = Fraction(2, 3)
@@ -24,17 +26,20 @@ def score(
     """The score of an answer in millionths; None where it has none.
 
     NPS: the one number that was answered, on a scale from 0 to 10. CSAT and CES: the mean of the numbers. ACSI: the
-    index from 0 to 100; `weights` are by question, none: equal. Texts are not scored.
+    index 100 · Σw(x − lowest) / (Σw · (highest − lowest)), with weights by question, none: equal. Texts are not scored.
     """
     numbers = {question: _exact(answer) for question, answer in answers.items() if not isinstance(answer, str)}
     if not numbers or (instrument == "NPS" and (len(numbers) != 1 or scale != NPS_SCALE)):
         return None
     if instrument != "ACSI":
         return round(Fraction(sum(numbers.values()) * MILLION, len(numbers)))
-    shares = [weights.get(question, 0) for question in numbers] if weights else None
-    if shares is not None and not any(shares):
+    lowest, highest = scale
+    shares = {question: weights.get(question, 0) if weights else 1 for question in numbers}
+    total = sum(shares.values())
+    if not total:
         return None
-    return round(acsi_index(list(numbers.values()), scale, shares) * MILLION)
+    above = sum(shares[question] * (number - lowest) for question, number in numbers.items())
+    return round(Fraction(100 * MILLION * above, total * (highest - lowest)))
 
 
 def satisfied(instrument: str, score: int, scale: Scale) -> bool:
@@ -46,7 +51,7 @@ def satisfied(instrument: str, score: int, scale: Scale) -> bool:
     if instrument == "NPS":
         return score >= PROMOTER_MIN * MILLION
     if instrument == "CSAT":
-        return is_top_two(Fraction(score, MILLION), scale)
+        return score >= (scale[1] - 1) * MILLION
     lowest, highest = ACSI_SCALE if instrument == "ACSI" else scale
     return Fraction(score, MILLION) - lowest >= SATISFIED_SHARE_OF_SCALE * (highest - lowest)
 

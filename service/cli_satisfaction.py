@@ -1,40 +1,37 @@
-"""`loyalty satisfaction`: timelines, latest answers, satisfied members who left, and control charts."""
+"""`loyalty satisfaction`: timelines, latest answers, satisfied members who left, and control charts.
+
+Figures are imported by the commands that show them: the other commands start without SciPy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import click
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
 from ledger.values import FAR
-from projections.charts import (
-    Chart,
-    ChartDefinition,
-    ChartPoint,
-    ChartUnknown,
-    compute_baseline,
-    decimal_text,
-    read_chart,
-)
 from projections.checkpoints import ProjectionOutdated
 from projections.control_charts import RULES
-from projections.satisfaction_figures import FIGURES, Figure
 from projections.satisfaction_members import read_latest_answers, read_satisfied_leavers
-from projections.timelines import By, Entry, Per, read_member_timeline, read_timeline
+from projections.satisfaction_tables import read_time_zone
 from service.console import EXIT_REJECTED, count, note, say, show_json, show_table, stop
 from service.instants import INSTANT
 from service.read_models import catch_up
 from service.settings import Settings
 from service.submitting import Given, command_options, programme_info, submit_to
 from service.workspace import Workspace, opened
+
+if TYPE_CHECKING:
+    from projections.charts import Chart, ChartPoint
+    from projections.satisfaction_figures import Figure
+    from projections.timelines import By, Entry, Per
 
 DAYS_SHOWN: Final = {"day": 30, "week": 13 * 7, "month": 365}
 LEAVERS_MAX: Final = 10_000
@@ -47,16 +44,12 @@ class Reading(Struct, frozen=True):
 
     workspace: Workspace
     cursor: PgCursor
-    info: ProgrammeInfo
-
-    @property
-    def journals(self) -> list[int]:
-        """The journals of the programme."""
-        return self.info.journals
+    journals: list[int]
+    zone: ZoneInfo
 
     def day(self, at: datetime) -> date:
         """The day of an instant in the time zone of the programme."""
-        return at.astimezone(ZoneInfo(self.info.time_zone)).date()
+        return at.astimezone(self.zone).date()
 
 
 @contextmanager
@@ -68,7 +61,7 @@ def _reading(settings: Settings, programme: str) -> Iterator[Reading]:
             if settings.database_url is None:  # an embedded ledger has no process that keeps its read models up
                 catch_up(workspace.database)
             with workspace.database.connection() as cursor:
-                yield Reading(workspace, cursor, info)
+                yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
                 if settings.database_url is not None:
                     _note_if_behind(cursor, info.journals)
         except ProjectionOutdated as error:
@@ -79,7 +72,7 @@ def _clearly(read: Callable[[], T]) -> T:
     """Tell what a read refuses as a wrong usage."""
     try:
         return read()
-    except (ValueError, ChartUnknown) as error:
+    except (ValueError, LookupError) as error:
         raise click.UsageError(str(error)) from error
 
 
@@ -156,6 +149,8 @@ def timeline(
     as_json: bool,
 ) -> None:
     """Show the figures of each day, week or month; by default of the last 30 days, 13 weeks or 12 months."""
+    from projections.timelines import read_member_timeline, read_timeline
+
     if member is not None and per is not None:
         raise click.UsageError("--per and --member do not go together")
     if only is not None and per is None:
@@ -286,6 +281,8 @@ def chart(
     as_json: bool,
 ) -> None:
     """Show CHART: its points, each judged by the baseline frozen before it, with the rules that it completes."""
+    from projections.charts import read_chart
+
     with _reading(settings, programme) as reading:
         today = reading.day(as_of or datetime.now(UTC))
         until_on = until_on or today + timedelta(days=1)
@@ -324,7 +321,7 @@ def _chart_row(point: ChartPoint) -> tuple[Any, ...]:
 
 @satisfaction.command("freeze")
 @click.argument("name", metavar="CHART")
-@click.option("--figure", type=click.Choice(list(FIGURES)), required=True)
+@click.option("--figure", required=True, help="Such as nps, csat, ces, acsi, complaints, follow_up_rate.")
 @click.option("--kind", type=click.Choice(["individuals", "p", "c"]), default="individuals", show_default=True)
 @click.option("--period", type=click.Choice(["day", "week", "month"]), default="month", show_default=True)
 @click.option("--from", "from_on", type=DAY, required=True, help="The first day of the first period.")
@@ -346,13 +343,15 @@ def freeze(
     touchpoint: str | None,
 ) -> None:
     """Freeze the limits of CHART on the points of a past range; later points are judged by them."""
+    from projections.charts import ChartDefinition, compute_baseline, decimal_text
+
     places = {"channel": channel, "store": store, "touchpoint": touchpoint}
     named = [(per, value) for per, value in places.items() if value is not None]
     if len(named) > 1:
         raise click.UsageError("name one of --channel, --store and --touchpoint")
     per, value = named[0] if named else ("programme", "")
     definition = ChartDefinition(
-        kind=cast(Any, kind), figure=figure, period=cast(By, period), per=cast(Per, per), value=value or ""
+        kind=cast(Any, kind), figure=figure, period=cast(Any, period), per=cast(Any, per), value=value or ""
     )
     with _reading(given.settings, given.programme) as reading:
         try:

@@ -36,7 +36,7 @@ PROJECTIONS = (Satisfaction(),)
 DIMENSIONS = ("programme", "channel", "store", "touchpoint")
 
 histories = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -193,7 +193,7 @@ def test_a_connection_cut_between_statements_leaves_nothing_half_done(
 
 def test_a_runner_killed_in_mid_run_is_resumed_without_loss_or_doubling(database: Database, database_dsn: str) -> None:
     """kill -9 at random instants, again and again, until a run ends by itself."""
-    history = History(12, 400)
+    history = History(12, 250)
     journals = new_programme(database, "club")
     record_members(database, journals, history.events, {})
     program = textwrap.dedent(
