@@ -90,7 +90,7 @@ class Chart(Struct, frozen=True, kw_only=True):
     points: list[ChartPoint]
 
 
-class ChartUnknown(LookupError):
+class ChartUnknown(ValueError):
     """No baseline was ever frozen under the name."""
 
 

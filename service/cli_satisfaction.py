@@ -72,7 +72,7 @@ def _clearly(read: Callable[[], T]) -> T:
     """Tell what a read refuses as a wrong usage."""
     try:
         return read()
-    except (ValueError, LookupError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 
