@@ -17,7 +17,6 @@ NPS_SCALE: Final = (0, 10)
 ACSI_SCALE: Final = (0, 100)
 PROMOTER_MIN: Final = 9
 DETRACTOR_MAX: Final = 6
-SATISFIED_SHARE_OF_SCALE: Final = Fraction(2, 3)
 
 
 def score(
@@ -32,14 +31,14 @@ def score(
     if not numbers or (instrument == "NPS" and (len(numbers) != 1 or scale != NPS_SCALE)):
         return None
     if instrument != "ACSI":
-        return round(Fraction(sum(numbers.values()) * MILLION, len(numbers)))
+        return _nearest(sum(numbers.values()) * MILLION, len(numbers))
     lowest, highest = scale
     shares = {question: weights.get(question, 0) if weights else 1 for question in numbers}
     total = sum(shares.values())
     if not total:
         return None
     above = sum(shares[question] * (number - lowest) for question, number in numbers.items())
-    return round(Fraction(100 * MILLION * above, total * (highest - lowest)))
+    return _nearest(100 * MILLION * above, total * (highest - lowest))
 
 
 def satisfied(instrument: str, score: int, scale: Scale) -> bool:
@@ -53,13 +52,18 @@ def satisfied(instrument: str, score: int, scale: Scale) -> bool:
     if instrument == "CSAT":
         return score >= (scale[1] - 1) * MILLION
     lowest, highest = ACSI_SCALE if instrument == "ACSI" else scale
-    return Fraction(score, MILLION) - lowest >= SATISFIED_SHARE_OF_SCALE * (highest - lowest)
+    return 3 * (score - lowest * MILLION) >= 2 * (highest - lowest) * MILLION
 
 
 def decimal(units: int, decimals: int = 6) -> str:
     """Millionths, or units of so many decimals, as text for a numeric column."""
     digits = f"{abs(units):0{decimals + 1}d}"
     return f"{'-' if units < 0 else ''}{digits[:-decimals]}.{digits[-decimals:]}"
+
+
+def _nearest(numerator: int | Fraction, denominator: int) -> int:
+    whole, rest = divmod(numerator, denominator)
+    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))
 
 
 def _exact(answer: int | float) -> int | Fraction:
