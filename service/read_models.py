@@ -7,12 +7,13 @@ from projections.balances import Balances
 from projections.lifetime import Lifetime
 from projections.protocol import Projection
 from projections.runner import Runner
+from projections.satisfaction import Satisfaction
 from projections.statement import Statement
 
 
 def read_models() -> list[Projection]:
     """A new instance of each."""
-    return [Balances(), Statement(), Lifetime()]
+    return [Balances(), Statement(), Lifetime(), Satisfaction()]
 
 
 def catch_up(database: Database) -> int:
