@@ -32,6 +32,7 @@ class DueMeasurement(Struct, frozen=True, kw_only=True):
     value: Decimal | None
     sample: int
     why: str
+    source: str = SOURCE
 
     @property
     def id(self) -> str:

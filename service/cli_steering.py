@@ -1,4 +1,7 @@
-"""`loyalty objectives`, `plan` and `focus`: what a programme set out to do, what came of it, and what is open."""
+"""`loyalty objectives`, `plan` and `focus`: what a programme set out to do, what came of it, and what is open.
+
+What needs SciPy is imported by the commands that use it: the other commands start without it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import click
 
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
-from projections.bound_objectives import SOURCE, DueMeasurement, due_measurements
 from projections.calendar_periods import day_at, start_of
 from projections.checkpoints import ProjectionBehind, ProjectionOutdated, wait_until
 from projections.focus import FocusAudit, MemberDataQuality, read_audits, read_member_data_quality
@@ -36,6 +38,7 @@ from service.submitting import Given, hand_over, programme_info
 from service.workspace import Workspace, opened
 
 if TYPE_CHECKING:
+    from projections.bound_objectives import DueMeasurement
     from projections.links import Link
 
 WAIT_SECONDS: Final = 10.0
@@ -178,6 +181,8 @@ def measure(settings: Settings, programme: str, from_on: date | None, as_json: b
 
     A period without data is not measured. Running it again records nothing twice. Exit code 3 if some were refused.
     """
+    from projections.bound_objectives import due_measurements
+
     with opened(settings) as workspace:
         info = programme_info(workspace, programme, settings)
         if settings.database_url is None:
@@ -214,7 +219,7 @@ def _measured(workspace: Workspace, settings: Settings, info: ProgrammeInfo, due
     if due.value is None:
         return {**said, "sample": due.sample, "status": "not measured", "why": due.why}
     name = info.programme.programme
-    given = Given(settings=settings, programme=name, key=due.id, source=SOURCE, at="", as_json=False)
+    given = Given(settings=settings, programme=name, key=due.id, source=due.source, at="", as_json=False)
     _, outcome = hand_over(
         workspace,
         given,

@@ -37,7 +37,7 @@ def check(database: Database, journal: int, said: Steered) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(seed=st.integers(0, 10**9), steps=st.integers(0, 120), cuts=st.data())
 def test_live_tables_say_what_was_said_and_equal_the_rebuild(

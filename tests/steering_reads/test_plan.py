@@ -268,7 +268,7 @@ class Trade:
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(seed=st.integers(0, 10**9), day=st.sampled_from([0, 10, 30, 31, 45, 80]))
 def test_every_actual_is_what_adding_up_by_hand_gives(database: Database, seed: int, day: int) -> None:

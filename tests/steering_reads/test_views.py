@@ -45,7 +45,8 @@ def test_every_view_says_what_was_recorded_before_and_after_a_rebuild(club: Club
         [
             ("objective.v1", "2026-01-05", SATISFACTION),
             ("objective.v1", "2026-01-06", {**SATISFACTION, "target": "80.5"}),
-            ("measurement.v1", "2026-02-01", {"objective": "satisfaction", "period_on": "2026-01-01", "value": "70.10"}),
+            ("measurement.v1", "2026-02-01",
+             {"objective": "satisfaction", "period_on": "2026-01-01", "value": "70.10"}),
             ("cause.v1", "2026-02-03", {"nonconformity": name, "cause": "y", "owner": "wu", "due_on": "2026-02-10"}),
             ("corrective-action.v1", "2026-02-04",
              {"id": "a1", "nonconformity": name, "what": "z", "owner": "chen", "due_on": "2026-02-20"}),
