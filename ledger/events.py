@@ -392,6 +392,8 @@ class SurveyAnswered(MemberEvent, frozen=True, kw_only=True):
     purchase: str | None = None
     survey: str | None = None
     """The defined survey that it answers; `scale` and `instrument` are those of its definition."""
+    weights: dict[str, int] = {}
+    """Of the questions of an ACSI survey, by the definition in force when it was answered; none: equal."""
 
 
 class ComplaintOpened(MemberEvent, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
-"""Instants on the command line."""
+"""Instants and days on the command line."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import click
@@ -25,3 +25,18 @@ class InstantParameter(click.ParamType):
 
 
 INSTANT: Final = InstantParameter()
+
+
+class DayParameter(click.ParamType):
+    """A day, such as 2026-11-20."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return value if isinstance(value, date) else date.fromisoformat(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is not a day, such as 2026-11-20: {error}", ctx, param) from error
+
+
+DAY: Final = DayParameter()

@@ -5,14 +5,17 @@ from __future__ import annotations
 from ledger.store.database import Database
 from projections.balances import Balances
 from projections.lifetime import Lifetime
+from projections.member_data import MemberData
 from projections.protocol import Projection
 from projections.runner import Runner
+from projections.satisfaction import Satisfaction
 from projections.statement import Statement
+from projections.steering import Steering
 
 
 def read_models() -> list[Projection]:
     """A new instance of each."""
-    return [Balances(), Statement(), Lifetime()]
+    return [Balances(), Statement(), Lifetime(), Satisfaction(), MemberData(), Steering()]
 
 
 def catch_up(database: Database) -> int:

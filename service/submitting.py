@@ -74,6 +74,12 @@ def submit(given: Given, type_: str, did: str, **fields: Any) -> None:
 
 def submit_to(workspace: Workspace, given: Given, type_: str, did: str, **fields: Any) -> None:
     """As `submit`, to a ledger that is open already."""
+    message, outcome = hand_over(workspace, given, type_, **fields)
+    show_outcome(given, message, outcome, did)
+
+
+def hand_over(workspace: Workspace, given: Given, type_: str, **fields: Any) -> tuple[dict[str, Any], Outcome]:
+    """Hand one command to the ledger; the message that it was taken as, and its outcome."""
     programme = fields.pop("programme", None) or programme_of(workspace, given.programme, given.settings)
     message = {
         "type": type_,
@@ -85,11 +91,10 @@ def submit_to(workspace: Workspace, given: Given, type_: str, did: str, **fields
     }
     command = decode(msgspec.json.encode(message))
     if isinstance(command, Malformed):
-        outcome = Outcome("rejected", rejection=command.rejection)
-    else:
-        command, outcome = _handled(workspace, given, command)
-        message["occurred_at"] = instant(command.occurred_at)
-    show_outcome(given, message, outcome, did)
+        return message, Outcome("rejected", rejection=command.rejection)
+    command, outcome = _handled(workspace, given, command)
+    message["occurred_at"] = instant(command.occurred_at)
+    return message, outcome
 
 
 def _handled(workspace: Workspace, given: Given, command: AnyCommand) -> tuple[AnyCommand, Outcome]:

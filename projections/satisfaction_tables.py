@@ -1,0 +1,200 @@
+"""The tables of satisfaction: how a batch reads what it needs of them, and how its changes are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from ledger.store.database import PgCursor
+from projections.batch import Batch
+from projections.copying import copy_rows
+
+_COLUMNS: Final = {
+    "survey_answers": "member, position, day, occurred_at, instrument, survey, score, satisfied, weighted, lowest,"
+    " highest, answers, touchpoint, channel, store, purchase",
+    "complaints": "member, complaint, position, source, category, touchpoint, channel, store, purchase, opened_at,"
+    " opened_day",
+    "follow_ups": "member, follow_up, position, source, reason, touchpoint, channel, scheduled_at, due_at, due_day",
+    "baselines": "chart, version, kind, figure, period, per, value, from_on, until_on, points, centre, sigma,"
+    " frozen_at",
+}
+TABLES: Final = (*_COLUMNS, "latest_answers", "satisfaction_days", "service_days", "satisfaction_members")
+
+_STAGED: Final = {
+    "staged_latest_answers": "LIKE latest_answers",
+    "staged_satisfaction_days": "LIKE satisfaction_days",
+    "staged_service_days": "LIKE service_days",
+    "staged_satisfaction_ends": 'member text COLLATE "C", id text COLLATE "C", position bigint, at timestamptz,'
+    " day date, outcome text",
+    "staged_satisfaction_members": 'journal integer, member text COLLATE "C", status text, ended_at timestamptz,'
+    ' merged_into text COLLATE "C", last_purchase_at timestamptz',
+}
+_STAGING: Final = "SET LOCAL client_min_messages = warning;" + "".join(
+    f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({columns}) ON COMMIT DELETE ROWS; DELETE FROM {table};"
+    for table, columns in _STAGED.items()
+)
+
+
+def prepare(cur: PgCursor) -> None:
+    """Make the tables, empty, that changes are staged in."""
+    cur.execute(_STAGING)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def read_time_zone(cur: PgCursor, journal: int) -> str:
+    """The IANA time zone of the programme of a journal; UTC for a journal without a recorded programme."""
+    cur.execute(
+        "SELECT time_zone FROM programmes JOIN journals ON journals.name = programme"
+        " WHERE kind = 'programme' AND journal = %s",
+        (journal,),
+    )
+    row = cur.fetchone()
+    return "UTC" if row is None else str(row[0])
+
+
+def read_complaints(
+    cur: PgCursor, batch: Batch, wanted: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, int, str, str, str]]:
+    """Of each member and id: member, id, position, channel, store and touchpoint of the newest complaint."""
+    return _read_newest(cur, batch, wanted, "complaints", "complaint", "store")
+
+
+def read_follow_ups(
+    cur: PgCursor, batch: Batch, wanted: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, int, str, str, str]]:
+    """As `read_complaints`; a follow-up has no store."""
+    return _read_newest(cur, batch, wanted, "follow_ups", "follow_up", "''")
+
+
+def _read_newest(
+    cur: PgCursor, batch: Batch, wanted: Sequence[tuple[str, str]], table: str, id: str, store: str
+) -> list[tuple[str, str, int, str, str, str]]:
+    if not wanted or not batch.after:
+        return []
+    cur.execute(
+        "SELECT wanted.member, wanted.id, newest.*"
+        " FROM unnest(%s::text[], %s::text[]) AS wanted (member, id), LATERAL ("
+        f" SELECT position, channel, {store}, touchpoint FROM {table} found"
+        f" WHERE journal = %s AND found.member = wanted.member AND {id} = wanted.id ORDER BY position DESC LIMIT 1"
+        ") newest",
+        (*(list(column) for column in zip(*wanted, strict=True)), batch.journal),
+    )
+    return cur.fetchall()
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_rows(cur: PgCursor, journal: int, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add rows to a table."""
+    copy_rows(cur, table, f"journal, {_COLUMNS[table]}", [(journal, *row) for row in rows])
+
+
+def end_rows(cur: PgCursor, journal: int, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Set when complaints were resolved or follow-ups completed: member, id, position, at, day, outcome."""
+    if not rows:
+        return
+    id, end = ("complaint", "resolved") if table == "complaints" else ("follow_up", "completed")
+    cur.execute("DELETE FROM staged_satisfaction_ends")
+    copy_rows(cur, "staged_satisfaction_ends", "member, id, position, at, day, outcome", rows)
+    cur.execute(
+        f"UPDATE {table} ended SET {end}_at = staged.at, {end}_day = staged.day, outcome = staged.outcome"
+        " FROM staged_satisfaction_ends staged"
+        f" WHERE journal = %s AND ended.member = staged.member AND {id} = staged.id"
+        " AND ended.position = staged.position",
+        (journal,),
+    )
+
+
+def merge_latest(cur: PgCursor, journal: int, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Put answers in the place of older ones."""
+    staged = [(journal, *row) for row in rows]
+    if not staged:
+        return
+    columns = "journal, member, instrument, position, day, occurred_at, score, satisfied, lowest, highest"
+    copy_rows(cur, "staged_latest_answers", columns, staged)
+    cur.execute(_MERGE_LATEST)
+
+
+def merge_days(
+    cur: PgCursor, journal: int, answer_days: Iterable[tuple[Any, ...]], service_days: Iterable[tuple[Any, ...]]
+) -> None:
+    """Add counts to days."""
+    for staged, key, sums, rows in (
+        ("staged_satisfaction_days", _ANSWER_DAYS_KEY, _ANSWER_DAYS_SUMS, answer_days),
+        ("staged_service_days", _SERVICE_DAYS_KEY, _SERVICE_DAYS_SUMS, service_days),
+    ):
+        copy_rows(cur, staged, ", ".join((*key, *sums)), [(journal, *row) for row in rows])
+    cur.execute(_MERGE_ANSWER_DAYS)
+    cur.execute(_MERGE_SERVICE_DAYS)
+
+
+def merge_members(cur: PgCursor, journal: int, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Set what changed of members: member, status, ended_at, merged_into, last_purchase_at."""
+    copy_rows(
+        cur,
+        "staged_satisfaction_members",
+        "journal, member, status, ended_at, merged_into, last_purchase_at",
+        [(journal, *row) for row in rows],
+    )
+    cur.execute(_MERGE_MEMBERS)
+
+
+_MERGE_LATEST: Final = """
+MERGE INTO latest_answers latest USING staged_latest_answers staged
+ON latest.journal = staged.journal AND latest.member = staged.member AND latest.instrument = staged.instrument
+WHEN MATCHED AND (staged.occurred_at, staged.position) > (latest.occurred_at, latest.position) THEN UPDATE SET
+    position = staged.position, day = staged.day, occurred_at = staged.occurred_at, score = staged.score,
+    satisfied = staged.satisfied, lowest = staged.lowest, highest = staged.highest
+WHEN NOT MATCHED THEN INSERT VALUES (staged.journal, staged.member, staged.instrument, staged.position, staged.day,
+    staged.occurred_at, staged.score, staged.satisfied, staged.lowest, staged.highest)
+"""
+
+_ANSWER_DAYS_KEY: Final = ("journal", "per", "value", "day", "instrument", "lowest", "highest")
+_ANSWER_DAYS_SUMS: Final = (
+    "answers",
+    "scored",
+    "promoters",
+    "detractors",
+    "satisfied",
+    "weighted",
+    "score_sum",
+    "score_squares",
+)
+_SERVICE_DAYS_KEY: Final = ("journal", "per", "value", "day")
+_SERVICE_DAYS_SUMS: Final = (
+    "purchases",
+    "complaints",
+    "resolved",
+    "resolution_seconds",
+    "follow_ups",
+    "follow_ups_in_time",
+    "follow_ups_late",
+)
+
+
+def _adding(table: str, key: Sequence[str], sums: Sequence[str]) -> str:
+    return f"""
+MERGE INTO {table} days USING staged_{table} staged ON {" AND ".join(f"days.{name} = staged.{name}" for name in key)}
+WHEN MATCHED THEN UPDATE SET {", ".join(f"{name} = days.{name} + staged.{name}" for name in sums)}
+WHEN NOT MATCHED THEN INSERT ({", ".join((*key, *sums))})
+    VALUES ({", ".join(f"staged.{name}" for name in (*key, *sums))})
+"""
+
+
+_MERGE_ANSWER_DAYS: Final = _adding("satisfaction_days", _ANSWER_DAYS_KEY, _ANSWER_DAYS_SUMS)
+_MERGE_SERVICE_DAYS: Final = _adding("service_days", _SERVICE_DAYS_KEY, _SERVICE_DAYS_SUMS)
+
+_MERGE_MEMBERS: Final = """
+MERGE INTO satisfaction_members members USING staged_satisfaction_members staged
+ON members.journal = staged.journal AND members.member = staged.member
+WHEN MATCHED THEN UPDATE SET
+    status = coalesce(staged.status, members.status),
+    ended_at = CASE WHEN staged.status IS NULL THEN members.ended_at ELSE staged.ended_at END,
+    merged_into = nullif(coalesce(staged.merged_into, members.merged_into), ''),
+    last_purchase_at = greatest(members.last_purchase_at, staged.last_purchase_at)
+WHEN NOT MATCHED THEN INSERT VALUES (staged.journal, staged.member, coalesce(staged.status, 'unknown'),
+    staged.ended_at, nullif(staged.merged_into, ''), staged.last_purchase_at)
+"""
