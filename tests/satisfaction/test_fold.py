@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.events import (
+    FollowUpCompleted,
     FollowUpScheduled,
     MemberEnrolled,
     MemberErased,
@@ -296,3 +297,23 @@ def test_an_answer_recorded_late_does_not_take_the_place_of_a_newer_one(database
     with database.connection() as cur:
         (found,) = read_latest_answers(cur, journals, "bob")
     assert (found.score, found.satisfied) == (5, False)
+
+
+def test_a_late_completion_is_not_known_before_it_was(database: Database) -> None:
+    """As of a day between due and done the follow-up is open, for the programme and wherever it counts."""
+    place = {"channel": "app", "touchpoint": "delivery"}
+    due_at = datetime(2026, 2, 2, tzinfo=UTC)
+    events = [
+        event(FollowUpScheduled, "f", due_at=due_at, **place),
+        event(FollowUpCompleted, "done", 24 * 19, follow_up="f", due_at=due_at),
+    ]
+    journals = new_programme(database, "club")
+    record_members(database, journals, events, {})
+    Runner(database, PROJECTIONS).run_once()
+    edges: Any = {"by": "month", "from_on": date(2026, 2, 1), "until_on": date(2026, 3, 1)}
+    with database.connection() as cur:
+        for day, due, late in ((2, 0, None), (10, 1, 0.0), (19, 1, 0.0), (20, 1, 100.0)):
+            today = date(2026, 2, day)
+            found = [read_timeline(cur, journals, per=per, today=today, **edges) for per in DIMENSIONS]  # type: ignore[arg-type]
+            found.append(read_member_timeline(cur, journals, "bob", today=today, **edges))
+            assert [(entry.follow_ups, entry.figures["late_rate"].value) for (entry,) in found] == [(due, late)] * 5
