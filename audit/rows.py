@@ -34,6 +34,7 @@ from ledger.hashing import (
     POSITION_AND_STREAM,
     Frontier,
 )
+from ledger.steering_state import STEERING_EVENTS, stream_of
 from ledger.upcasters import EVENTS
 
 COLUMNS = (
@@ -72,7 +73,7 @@ _NO_COMMAND = LENGTH.pack(ABSENT) * 3
 _NO_COMMAND_BYTES = NO_COMMAND_AND_STATE.size
 _LEAF_FIELD_BYTES = LENGTH.size + HASH_SIZE_BYTES
 _MEMBER_STREAM = MEMBER_STREAM.encode()
-_PROGRAMME_EVENTS = frozenset({ProgrammeCreated, TermsPublished})  # isinstance is slow on structs
+_NO_MEMBERS = STEERING_EVENTS | {ProgrammeCreated, TermsPublished}  # isinstance is slow on structs
 
 UNREADABLE = (
     msgspec.MsgspecError,
@@ -177,8 +178,8 @@ class Scan:
                     event = decoders[row[topic_start:topic_end]](row[state_start:state_end])
                     if event.programme != programme:
                         raise _Bad(f"is an event of the programme {event.programme!r}, not of {programme!r}")
-                    if type(event) in _PROGRAMME_EVENTS:
-                        _check_programme_stream(stream, owner)
+                    if type(event) in _NO_MEMBERS:
+                        _check_programme_stream(stream, event, owner)
                     else:
                         member = event.member.encode()
                         if stream != _MEMBER_STREAM + member:
@@ -218,11 +219,12 @@ def _events_of_command(row: bytes, start: int) -> int:
     return int(events)
 
 
-def _check_programme_stream(stream: bytes, owner: Owner) -> None:
+def _check_programme_stream(stream: bytes, event: Any, owner: Owner) -> None:
     if owner.ordinal != 0:
         raise _Bad("is an event of the programme itself, which belongs in its first journal")
-    if stream != (PROGRAMME_STREAM + owner.programme).encode():
-        raise _Bad("is an event of the programme itself in another stream")
+    own = stream_of(event) if type(event) in STEERING_EVENTS else PROGRAMME_STREAM + owner.programme
+    if stream != own.encode():
+        raise _Bad(f"is an event of the programme itself in another stream than {own!r}")
 
 
 class _Bad(Exception):

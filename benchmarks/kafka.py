@@ -80,7 +80,7 @@ def measure_relay(server_dsn: str) -> dict[str, Any]:
 
 def _rates(server_dsn: str, broker: Kafka, messages: int, rounds: int) -> dict[str, Any]:
     """The contenders take turns, each with the same messages."""
-    from_kafka, from_memory = _Ledger(server_dsn), _Ledger(server_dsn)
+    from_kafka, from_memory = Target(server_dsn), Target(server_dsn)
     stock = StockLoyalty(env=stock_environment(fresh_database(server_dsn)))
     rates: dict[str, list[float]] = {"consumed": [], "from_memory": [], "polled": [], "stock": []}
     try:
@@ -116,7 +116,7 @@ def _rates(server_dsn: str, broker: Kafka, messages: int, rounds: int) -> dict[s
     }
 
 
-class _Ledger:
+class Target:
     """A ledger on a database of its own."""
 
     def __init__(self, server_dsn: str) -> None:
@@ -148,19 +148,19 @@ def _filled_topic(broker: Kafka, bodies: list[bytes]) -> str:
     """A new topic with messages keyed by member."""
     topic = f"bench-{uuid.uuid4().hex[:12]}"
     broker.create_topic(topic, PARTITIONS)
-    with closing(_producer(broker)) as producer:
+    with closing(producer_to(broker)) as producer:
         for body in bodies:
-            producer.send(topic, body, key=_key(body))
+            producer.send(topic, body, key=key_of(body))
         producer.flush()
     return topic
 
 
-def _key(body: bytes) -> bytes:
+def key_of(body: bytes) -> bytes:
     start = body.index(b'"member":"') + 10
     return body[start : body.index(b'"', start)]
 
 
-def _producer(broker: Kafka, **settings: Any) -> KafkaProducer:
+def producer_to(broker: Kafka, **settings: Any) -> KafkaProducer:
     given = {"acks": "all", "linger_ms": 5, "batch_size": 262_144, "metrics_enabled": False} | settings
     return KafkaProducer(bootstrap_servers=broker.bootstrap, **given)
 
@@ -215,7 +215,7 @@ def _processes(server_dsn: str, broker: Kafka, messages: int, rounds: int) -> di
     for number in range(rounds):
         topic = _filled_topic(broker, purchases(messages, messages // MESSAGES_PER_MEMBER, first=number * messages))
         for consumers in (1, 2) if number % 2 else (2, 1):
-            target = _Ledger(server_dsn)
+            target = Target(server_dsn)
             try:
                 rates[consumers].append(_run_processes(target, broker, topic, consumers, messages))
                 target.check(messages)
@@ -229,7 +229,7 @@ def _processes(server_dsn: str, broker: Kafka, messages: int, rounds: int) -> di
     }
 
 
-def _run_processes(target: _Ledger, broker: Kafka, topic: str, consumers: int, messages: int) -> float:
+def _run_processes(target: Target, broker: Kafka, topic: str, consumers: int, messages: int) -> float:
     """Messages/s between the first transaction and the last, by the database's clock: starting Python aside."""
     group = f"{topic}-{consumers}"
     running = [_start(target, broker, topic, group, "--until-caught-up", "--json") for _ in range(consumers)]
@@ -244,12 +244,12 @@ def _run_processes(target: _Ledger, broker: Kafka, topic: str, consumers: int, m
     return messages / float(seconds)
 
 
-def _start(target: _Ledger, broker: Kafka, topic: str, group: str, *options: str) -> subprocess.Popen[bytes]:
-    return _loyalty(target, "consume", "--bootstrap", broker.bootstrap, "--topic", topic, "--group", group,
+def _start(target: Target, broker: Kafka, topic: str, group: str, *options: str) -> subprocess.Popen[bytes]:
+    return start_loyalty(target, "consume", "--bootstrap", broker.bootstrap, "--topic", topic, "--group", group,
                     "--programme", PROGRAMME, "--auto-enrol", *options)  # fmt: skip
 
 
-def _loyalty(target: _Ledger, *arguments: str) -> subprocess.Popen[bytes]:
+def start_loyalty(target: Target, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "service.cli", *arguments]
     environment = {**os.environ, "LOYALTY_DATABASE_URL": target.dsn}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -264,14 +264,14 @@ def _latency(server_dsn: str, broker: Kafka) -> dict[str, Any]:
     A message is readable when the projection's checkpoint of its journal has passed its event. Consumer and projector
     are processes of their own, as an operator runs them.
     """
-    target = _Ledger(server_dsn)
+    target = Target(server_dsn)
     topic = f"bench-{uuid.uuid4().hex[:12]}"
     broker.create_topic(topic, PARTITIONS)
     stop = Event()
     seen: list[tuple[float, dict[int, int]]] = []
     look = Thread(target=_look, args=(target.database, seen, stop))
     consumer = _start(target, broker, topic, topic)
-    projector = _loyalty(target, "project")
+    projector = start_loyalty(target, "project")
     look.start()
     try:
         warm = _produce_steadily(broker, topic, 0, WARM_SECONDS)
@@ -302,14 +302,14 @@ def _produce_steadily(broker: Kafka, topic: str, first: int, seconds: float) -> 
     count = int(LATENCY_PER_SECOND * seconds)
     bodies = purchases(count, LATENCY_MEMBERS, first=first)
     sent: dict[str, float] = {}
-    with closing(_producer(broker, linger_ms=1, batch_size=16_384)) as producer:
+    with closing(producer_to(broker, linger_ms=1, batch_size=16_384)) as producer:
         producer.partitions_for(topic)
         started = time.time()
         for number, body in enumerate(bodies):
             while (ahead := started + number / LATENCY_PER_SECOND - time.time()) > 0:
                 time.sleep(min(ahead + 0.001, 0.002))
             sent[f"order-{first + number}"] = time.time()
-            producer.send(topic, body, key=_key(body))
+            producer.send(topic, body, key=key_of(body))
         producer.flush()
     return sent
 

@@ -36,7 +36,15 @@ def create_programme(ledger: Ledger, journals: int) -> None:
     assert [outcome.status for outcome in outcomes] == ["posted", "posted"], outcomes
 
 
-def purchases(count: int, members: int, *, first: int = 0, seed: int = 1, interval_s: int = 60) -> list[bytes]:
+def purchases(
+    count: int,
+    members: int,
+    *,
+    first: int = 0,
+    seed: int = 1,
+    starts_at: datetime = STARTS_AT,
+    interval_s: int = 60,
+) -> list[bytes]:
     """`count` messages of about 300 bytes, of one line, numbered from `first`, spread over `members` members."""
     pick = random.Random(seed + first)
     return [
@@ -47,7 +55,7 @@ def purchases(count: int, members: int, *, first: int = 0, seed: int = 1, interv
                 "source": "pos",
                 "programme": PROGRAMME,
                 "member": f"M{pick.randrange(members):07d}",
-                "occurred_at": STARTS_AT + timedelta(seconds=number * interval_s),
+                "occurred_at": starts_at + timedelta(seconds=number * interval_s),
                 "currency": "USD",
                 "channel": "mini-program",
                 "store": f"S-{pick.randrange(100):04d}",

@@ -15,7 +15,7 @@ import binascii
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
@@ -27,13 +27,16 @@ from ledger.rejections import Rejection
 from ledger.submissions import Malformed
 from ledger.values import Instant
 
-Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+Headers: TypeAlias = Sequence[tuple[str | bytes, bytes | None]]
+"""Names and values. A name is bytes where it is not UTF-8, which is refused."""
 
 FIELDS: Final = {"type": "type", "id": "id", "source": "source", "time": "occurred_at", "subject": "member"}
 """Attribute of an event → field of a command that it fills in."""
 
 REQUIRED: Final = ("specversion", "id", "source", "type")
 CONTENT_TYPE_BYTES_MAX: Final = 128
+RAW_NAME_BYTES_MAX: Final = 32
+_TEXT: Final = {str}
 
 _ATTRIBUTES: Final = ("specversion", *FIELDS)
 _HEADERS: Final = tuple((name, f"ce_{name}") for name in _ATTRIBUTES)
@@ -62,6 +65,8 @@ def decode_message(value: bytes | None, headers: Headers, *, programme: str = ""
     if not headers and value is not None:
         return decode(value, programme=programme)
     named = {name.lower(): content for name, content in headers}
+    if not _TEXT.issuperset(map(type, named)):
+        return _refused(_raw_name(headers), _header_attributes(named)[0], value or b"", programme)
     if len(named) < len(headers) and (twice := _given_twice(headers)):
         known = {name: content for name, content in named.items() if name not in twice}
         rule = f"must be given once, not {Counter(name.lower() for name, _ in headers)[twice[0]]} times"
@@ -80,8 +85,14 @@ def decode_message(value: bytes | None, headers: Headers, *, programme: str = ""
     return decode(value, programme=programme)
 
 
+def _raw_name(headers: Headers) -> Rejection:
+    name = next(name for name, _ in headers if isinstance(name, bytes))
+    rule = "must have names that are UTF-8"
+    return Rejection("NOT_UTF8", "headers", rule, f"bytes {name[:RAW_NAME_BYTES_MAX].hex(' ')}")
+
+
 def _given_twice(headers: Headers) -> list[str]:
-    counted = Counter(name.lower() for name, _ in headers)
+    counted = Counter(str(name).lower() for name, _ in headers)
     return [name for name, times in counted.items() if times > 1 and (name.startswith("ce_") or name == "content-type")]
 
 
@@ -108,7 +119,7 @@ def _media_type(content_type: bytes | None) -> tuple[Literal["data", "event"], s
 # --- binary mode --------------------------------------------------------------------------------------------------
 
 
-def _header_attributes(named: Mapping[str, bytes | None]) -> tuple[dict[str, str], Rejection | None]:
+def _header_attributes(named: Mapping[Any, bytes | None]) -> tuple[dict[str, str], Rejection | None]:
     """The attributes in the headers, and what is wrong with the first that cannot be read."""
     attributes: dict[str, str] = {}
     refusal: Rejection | None = None

@@ -52,14 +52,14 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]]
+    headers: list[tuple[str | bytes, bytes | None]]
     code: str
     field: str
     reason: str
     refused_value: str
 
 
-def error_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
+def error_headers(letter: DeadLetter) -> list[tuple[str | bytes, bytes | None]]:
     """The headers that are added, after the message's own. Texts are UTF-8."""
     message = f"{letter.code}: {letter.field}: {letter.reason}" if letter.field else f"{letter.code}: {letter.reason}"
     return [
@@ -194,7 +194,7 @@ def _letter(row: tuple[Any, ...]) -> DeadLetter:
         timestamp_ms=timestamp_ms,
         key=None if key is None else bytes(key),
         value=None if body is None else bytes(body),
-        headers=msgspec.msgpack.decode(bytes(headers), type=list[tuple[str, bytes | None]]),
+        headers=msgspec.msgpack.decode(bytes(headers), type=list[tuple[Any, bytes | None]]),
         code=code,
         field=field,
         reason=reason,

@@ -21,7 +21,7 @@ from ledger import upcasters
 from ledger.commands import AnyCommand, Command
 from ledger.rejections import Rejection
 from ledger.submissions import Malformed
-from ledger.values import Instant
+from ledger.values import DECIMAL_PATTERN, Instant
 
 MESSAGE_BYTES_MAX: Final = 1 << 20
 """Larger messages are refused unread. A purchase of 1,000 lines with names of every field is below half of it."""
@@ -406,12 +406,14 @@ _KINDS: Final = {
     "array": "a list",
     "object": "an object",
     "datetime": "an instant as text",
+    "date": "a day as text",
 }
 _PATTERNS: Final = {
     r"^[A-Z]{3}(?![\s\S])": "must be an ISO 4217 code of three capital letters, such as CNY",
     r"^[a-z0-9][a-z0-9._-]*(?![\s\S])": "must be of a-z, 0-9, '.', '_' and '-', and start with a letter or digit",
     r"^[^\x00-\x1f\x7f]+(?![\s\S])": "must be text without control characters",
     r"^[^\x00-\x1f\x7f]*(?![\s\S])": "must be text without control characters",
+    DECIMAL_PATTERN: "must be an exact decimal number as text, such as 81.3",
 }
 _EXPECTED = re.compile(r"Expected `(?P<kinds>[^`]+)`(?:, got `(?P<got>[^`]+)`)?")
 _BOUND = re.compile(r"Expected `\w+` (?P<sign>>=|<=|>|<) (?P<bound>\S+)")
@@ -422,6 +424,8 @@ _SIGNS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less
 
 def _words(problem: str, command: type[Command], steps: list[Any]) -> str:
     """A rule as a sentence without its subject, from what the decoder says; unknown sentences are passed on."""
+    if problem == "Invalid RFC3339 encoded date":
+        return "must be a day, such as 2026-11-20"
     if problem.startswith("Invalid RFC3339"):
         return "must be an instant as in RFC 3339, such as 2026-11-20T04:19:52Z"
     if problem == "Expected `datetime` with a timezone component":

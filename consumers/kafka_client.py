@@ -2,7 +2,7 @@
 
 - The metadata of the topics is fetched before `subscribe`, and polls last half a second: otherwise a join of the group
   can hang for ever, without heartbeats. `is_settled` tells, for whoever then starts again with a new client.
-- No deserializer: one that raises stops the partition.
+- No deserializer: one that raises stops the partition. A header name that is not UTF-8 would too: it comes as bytes.
 - Partitions are given to us paused, so that nothing is fetched before it is known where to go on. The listener runs in
   kafka-python's own thread, which also sends heartbeats; it only takes notes.
 """
@@ -21,6 +21,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from msgspec import Struct
 
+from consumers.reading_on import read_on
 from ledger.store.sources import TopicPartition
 
 POLL_MS: Final = 500
@@ -42,7 +43,7 @@ class Record(Protocol):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Sequence[tuple[str | bytes, bytes | None]]
 
 
 class Bounds(NamedTuple):
@@ -103,6 +104,7 @@ class GroupClient:
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
+        read_on(self._consumer)
         self.notes = _Assignment(self._consumer)
         try:
             self.partitions()
@@ -232,6 +234,7 @@ class LogReader:
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
+        read_on(self._consumer)
 
     def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, Bounds]:
         """What every partition of the topics holds."""

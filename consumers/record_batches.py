@@ -37,12 +37,12 @@ def field(value: bytes | None) -> bytes:
     return _ABSENT if value is None else varint(len(value)) + value
 
 
-def header(name: str, value: bytes | None) -> bytes:
-    """One header of a record."""
-    return field(name.encode()) + field(value)
+def header(name: str | bytes, value: bytes | None) -> bytes:
+    """One header of a record. Its name is bytes where it is not UTF-8."""
+    return field(name if isinstance(name, bytes) else name.encode()) + field(value)
 
 
-def content(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
+def content(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str | bytes, bytes | None]]) -> bytes:
     """What a record says: key, value and headers, in their order; all that `RecordBatch.add` needs of it."""
     return b"".join([field(key), field(value), varint(len(headers)), *(header(*pair) for pair in headers)])
 

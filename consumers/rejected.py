@@ -161,5 +161,5 @@ def _place(columns: Sequence[Any]) -> Place | None:
     if columns[0] is None or columns[-1] is None:
         return None
     topic, partition, offset, timestamp_ms, key, headers = columns
-    decoded = msgpack.decode(bytes(headers), type=tuple[tuple[str, bytes | None], ...])
+    decoded = msgpack.decode(bytes(headers), type=tuple[tuple[Any, bytes | None], ...])
     return Place(topic, partition, offset, timestamp_ms, None if key is None else bytes(key), decoded)

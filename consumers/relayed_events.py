@@ -100,7 +100,7 @@ class EventLayout:
         id_start = b"%d:" % journal
         for position, stream, topic, state, recorded_text in rows:
             known = streams.get(stream)
-            partition, key, subject = known if known is not None else self._stream(stream)
+            partition, key, subject = known if known is not None else self._stream(programme, stream)
             if position <= reached.get(partition, 0):
                 continue
             if topic != known_topic:
@@ -120,12 +120,18 @@ class EventLayout:
                 batches.append(RecordBatch(batches[-1].timestamp_ms))
             batches[-1].add(said)
 
-    def _stream(self, stream: str) -> tuple[int, bytes, bytes]:
-        """Partition, key and subject header of a stream; a programme's has its name for a key, and no subject."""
+    def _stream(self, programme: str, stream: str) -> tuple[int, bytes, bytes]:
+        """Partition, key and subject header of a stream; one that is no member's has the programme for a key, and no
+        subject.
+        """
+        of_member = stream.startswith(MEMBER_STREAM)
+        if not of_member:  # programmes have streams of one name
+            stream = PROGRAMME_STREAM + programme
+            if stream in self._streams:
+                return self._streams[stream]
         if len(self._streams) >= STREAMS_KEPT_MAX:
             self._streams.clear()
-        of_member = stream.startswith(MEMBER_STREAM)
-        key = stream.removeprefix(MEMBER_STREAM if of_member else PROGRAMME_STREAM).encode()
+        key = (stream.removeprefix(MEMBER_STREAM) if of_member else programme).encode()
         found = (
             partition_of(key, self.partitions),
             field(key),

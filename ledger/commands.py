@@ -32,6 +32,7 @@ from ledger.values import (
     ProgrammeId,
     Quantity,
     Reason,
+    ScaleEnd,
     SignedPoints,
     Text,
 )
@@ -332,7 +333,7 @@ class DefineSurvey(SteeringCommand, frozen=True, kw_only=True, tag="survey-defin
 
     survey: CheckedIdentifier
     instrument: Literal["NPS", "CSAT", "CES", "ACSI"]
-    scale: tuple[int, int]
+    scale: tuple[ScaleEnd, ScaleEnd]
     questions: Annotated[list[CheckedIdentifier], Meta(min_length=1, max_length=100)]
     weights: Annotated[list[Annotated[int, Meta(ge=0, le=1_000_000)]], Meta(max_length=100)] = []
     name: CheckedLabel = ""
@@ -476,7 +477,7 @@ class AssessFocus(SteeringCommand, frozen=True, kw_only=True, tag="focus.v1"):
     """Record a focus audit of one factor, of the programme or of a segment (`attribute=value`)."""
 
     factor: Literal["organisation", "communications", "information"]
-    scale: tuple[int, int]
+    scale: tuple[ScaleEnd, ScaleEnd]
     items: Annotated[list[FocusScore], Meta(min_length=1, max_length=200)]
     assessor: CheckedIdentifier
     segment: CheckedLabel = ""

@@ -6,7 +6,7 @@ each function is the precedence of `ledger.rejections.CODES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -78,15 +78,18 @@ from ledger.member import Hold, Layer, Member, Purchase, Redemption, clone
 from ledger.rejections import Rejection
 from ledger.returns import Clawback, decide_return
 from ledger.spending import available_points, claw_back, layers_taken
+from ledger.surveys import Survey, refuse_answer
 from ledger.terms import Terms
 from ledger.values import FAR, POINTS_MAX
 
 
 class Programme(Struct, frozen=True, kw_only=True, gc=False):
-    """What deciding needs to know of the programme itself."""
+    """What deciding needs to know of the programme itself; `surveys` are all versions of each, in order."""
 
     programme: str
     currency: str
+    time_zone: str = "UTC"
+    surveys: Mapping[str, Sequence[Survey]] = {}
 
 
 Decision: TypeAlias = tuple[MemberEvent, ...] | Rejection
@@ -859,6 +862,8 @@ def _survey(member: Member, command: RecordSurvey, terms: Terms | None, programm
     if lowest >= highest:
         rule = "must be [lowest, highest], lowest below highest"
         return Rejection("SCALE_INVALID", "scale", rule, str(command.scale))
+    if refusal := refuse_answer(programme.surveys, command):
+        return refusal
     for question, answer in command.answers.items():
         if not isinstance(answer, str) and not lowest <= answer <= highest:
             rule = f"must be within the scale {lowest} to {highest}"
@@ -873,6 +878,7 @@ def _survey(member: Member, command: RecordSurvey, terms: Terms | None, programm
             channel=command.channel,
             store=command.store,
             purchase=command.purchase,
+            survey=command.survey,
         ),
     )
 

@@ -39,7 +39,7 @@ from ledger.programmes import ProgrammeInfo, journal_of, read_programme
 from ledger.store.database import Database, PgCursor, sqlstate
 from ledger.store.sources import NO_JOURNAL, TopicPartition
 from ledger.submissions import Malformed, Outcome, Submission
-from ledger.transaction import TO_TWO, Transaction, Work, load_members
+from ledger.transaction import STEERING, TO_TWO, Transaction, Work, load_members
 
 T = TypeVar("T")
 
@@ -129,19 +129,29 @@ class Ledger:
     def _planned(
         self, submissions: Sequence[Submission], auto_enrol: bool, claims: Mapping[TopicPartition, int] | None
     ) -> Iterator[list[Work]]:
-        """Split a batch into transactions. Those of one list touch different journals and may run at once; a command
-        that touches several journals, or the programme itself, is a list of its own, after all that came before it.
+        """Split a batch into transactions. Those of one list touch different journals and may run at once. A command
+        that touches several journals, or the programme itself, is a list of its own, after all that came before it;
+        and so are commands that steer, as far as they follow each other, for members' commands depend on them.
         """
         pending: dict[int, Work] = {}
+        steering = False
         infos: dict[str, ProgrammeInfo | None] = {}
         for number, submission in enumerate(submissions):
             command = submission.command
             name = command.programme
+            steers = type(command) in STEERING
+            if steers is not steering:
+                if pending:
+                    yield list(pending.values())
+                    pending, infos = {}, {}
+                steering = steers
             if name not in infos:
                 infos[name] = self._programmes.get(name) or self._find_programme(name)
             info = infos[name]
-            if info is not None and _is_of_one_journal(command, info):
-                journals: tuple[int, ...] = (journal_of(info, command.member),)
+            if info is not None and steers:
+                journals: tuple[int, ...] = (info.journals[0],)
+            elif info is not None and _is_of_one_journal(command, info):
+                journals = (journal_of(info, command.member),)
             elif isinstance(command, Malformed) or (info is None and not isinstance(command, CreateProgramme)):
                 journals, info = (), None  # nothing can become of it but to be kept
             else:

@@ -70,6 +70,7 @@ class Taken:
                 purchase_source=purchase.source,
                 lines=[(line, *taken) for line, taken in sorted(self.lines[key].items())],
                 points_due=points_due(purchase, self.lines[key]),
+                cost_minor=goods_cost(purchase, self.lines[key]),
             )
             for key, purchase in self.purchases.items()
         ]
@@ -95,6 +96,24 @@ def _returned_weight(purchase: Purchase, index: int, taken: tuple[int, int]) -> 
     if line.amount_minor:
         return purchase.weights[index] * amount // line.amount_minor
     return purchase.weights[index] if quantity >= line.quantity else 0
+
+
+def goods_cost(purchase: Purchase, taken: dict[int, tuple[int, int]]) -> int | None:
+    """What the goods that a further return brings back had cost, in minor units; None where that of a line is unknown.
+
+    Per line floor(cost · returned quantity / quantity), cumulative with this return less the same before it, so that
+    the returns of all of a line add up to its cost. Where only an amount is paid back, no goods come back.
+    """
+    cost = 0
+    for index, (quantity, _) in taken.items():
+        line = purchase.lines[index]
+        if quantity == 0:
+            continue
+        if line.cost_minor is None:
+            return None
+        before = line.quantity - purchase.left(index)[0]
+        cost += line.cost_minor * (before + quantity) // line.quantity - line.cost_minor * before // line.quantity
+    return cost
 
 
 def decide_return(

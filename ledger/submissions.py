@@ -24,7 +24,7 @@ class Malformed(Struct, frozen=True, kw_only=True, gc=False):
 class Place(Struct, frozen=True, gc=False):
     """Where in a partition of a topic a message stood, and what came with it: what is refused is kept with all of it.
 
-    `timestamp_ms` is that of the message, -1 where it has none.
+    `timestamp_ms` is that of the message, -1 where it has none. A header's name is bytes where it is not UTF-8.
     """
 
     topic: str
@@ -32,7 +32,7 @@ class Place(Struct, frozen=True, gc=False):
     offset: int
     timestamp_ms: int = -1
     key: bytes | None = None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    headers: tuple[tuple[str | bytes, bytes | None], ...] = ()
 
 
 class Submission(Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_args
 
 from eventsourcing.persistence import IntegrityError
 from msgspec import Struct, msgpack
@@ -22,6 +22,7 @@ from ledger.codec import MEMBER_STREAM, PROGRAMME_STREAM, decode_member_event, e
 from ledger.commands import (
     AnyCommand,
     AnyMemberCommand,
+    AnySteeringCommand,
     ChangeProfile,
     CreateProgramme,
     EraseMember,
@@ -29,6 +30,7 @@ from ledger.commands import (
     MergeMembers,
     PublishTerms,
     RecordPurchase,
+    SteeringCommand,
     TransferPoints,
     UndoMerge,
 )
@@ -37,9 +39,11 @@ from ledger.events import Event, MemberEnrolled, MemberEvent, MemberProfileChang
 from ledger.evolver import evolve
 from ledger.member import STATE_LAYOUT, Member, freeze, initial, thaw
 from ledger.programme_decider import ProgrammeState, decide_programme
-from ledger.programmes import ProgrammeInfo, journal_of, read_programme, record_programme, state_of
+from ledger.programmes import ProgrammeInfo, journal_of, read_programme, read_steering, record_programme, state_of
 from ledger.rejections import Rejection
 from ledger.sealing import keyed_hash, new_key, seal
+from ledger.steering import decide_steering
+from ledger.steering_state import evolve_steering, streams_of
 from ledger.store.database import PgCursor
 from ledger.store.journal import (
     Head,
@@ -68,6 +72,8 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ToTwo: TypeAlias = TransferPoints | MergeMembers | UndoMerge
 TO_TWO = frozenset({TransferPoints, MergeMembers, UndoMerge})
 """The commands that touch two members."""
+STEERING: frozenset[type] = frozenset(get_args(AnySteeringCommand))
+"""The commands to the small streams of a programme's first journal."""
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -111,6 +117,7 @@ class Transaction:
         self._records: dict[int, list[Record]] = {journal: [] for journal in self._work.journals}
         self._given: dict[bytes, int] = {}
         self._numbers = self._work.numbers
+        self.info = self._work.info
         self.outcomes = {}
         try:
             self._open(caches)
@@ -144,7 +151,7 @@ class Transaction:
             self._heads[journal] = head
             if cache.position != head.position:
                 catch_up(self._cur, cache, head)
-            if self.info is not None and head.terms_versions != self.info.terms_versions:
+            if self.info is not None and head.revision != self.info.revision:
                 self.info = read_programme(self._cur, self.info.programme.programme)
         now = max((head.now for head in self._heads.values()), default=_EARLIEST)
         self._latest = now + self._clock_tolerance
@@ -196,6 +203,7 @@ class Transaction:
         if not self._heads:
             return
         names: dict[int, dict[str, None]] = {journal: {} for journal in self._heads}
+        streams: dict[str, None] = {}
         keys: dict[int, list[bytes]] = {journal: [] for journal in self._heads}
         only = min(self._heads) if len(self._heads) == 1 else None
         for number in self._numbers:
@@ -207,6 +215,9 @@ class Transaction:
             keys[home].append(key)
             if isinstance(command, MemberCommand):
                 names[home][command.member] = None
+            elif isinstance(command, SteeringCommand):
+                streams |= dict.fromkeys(streams_of(command))
+        self._steered = read_steering(self._cur, min(self._heads), list(streams))
         for journal in self._heads:
             self._recorded |= find_commands(self._cur, journal, keys[journal])
             self._load_members(journal, names[journal])
@@ -261,6 +272,8 @@ class Transaction:
             if type(command) in TO_TWO:
                 return self._handle_pair(cast(ToTwo, command), key, digest)
             return self._handle_member(command, key, digest)
+        if isinstance(command, SteeringCommand):
+            return self._handle_steering(command, key, digest)
         return self._handle_programme(command, key, digest)
 
     def _again(self, command: AnyCommand, key: bytes, digest: bytes, recorded: tuple[bytes, int, int]) -> Outcome:
@@ -319,6 +332,21 @@ class Transaction:
         digest: bytes | None,
     ) -> Outcome:
         """Add events to what the transaction appends; the key of their command stands on the first of them."""
+        outcome = self._record(journal, MEMBER_STREAM + member.member, member.version, events, key, digest)
+        for event in events:
+            evolve(member, event)
+        return outcome
+
+    def _record(
+        self,
+        journal: int,
+        stream: str,
+        version: int,
+        events: Sequence[Event],
+        key: bytes | None,
+        digest: bytes | None,
+    ) -> Outcome:
+        """As `_post`, for any stream: `version` is what it has reached."""
         records = self._records[journal]
         first = self._heads[journal].position + len(records) + 1
         count: int | None = None
@@ -326,11 +354,10 @@ class Transaction:
             count = len(events)
             self._recorded[key] = (digest, first, count)
             self._given[key] = first
-        stream = MEMBER_STREAM + member.member
         for event in events:
-            records.append((stream, member.version + 1, event.topic, encode(event), key, digest, count))
+            version += 1
+            records.append((stream, version, event.topic, encode(event), key, digest, count))
             key = digest = count = None
-            evolve(member, event)
         return Outcome("posted", journal, first, first + len(events) - 1)
 
     def _handle_programme(self, command: CreateProgramme | PublishTerms, key: bytes, digest: bytes) -> Outcome:
@@ -342,17 +369,36 @@ class Transaction:
         decision = decide_programme(state, command)
         if isinstance(decision, Rejection):
             return _refused(decision)
-        journal = min(self._heads)
-        event: Event = decision[0]
-        records = self._records[journal]
-        position = self._heads[journal].position + len(records) + 1
         stream = PROGRAMME_STREAM + command.programme
-        records.append((stream, stream_version + 1, event.topic, encode(event), key, digest, 1))
-        record_programme(self._cur, decision[0])
-        self._recorded[key] = (digest, position, 1)
-        self._given[key] = position
-        self.info = read_programme(self._cur, command.programme)
-        return Outcome("posted", journal, position, position)
+        outcome = self._record(min(self._heads), stream, stream_version, decision, key, digest)
+        self._look_up_again(decision)
+        return outcome
+
+    def _handle_steering(self, command: AnySteeringCommand, key: bytes, digest: bytes) -> Outcome:
+        """A command to small streams of the programme's first journal; the key stands on the first event of its own."""
+        assert self.info is not None
+        decision = decide_steering(self._steered, command, self.info.programme)
+        if isinstance(decision, Rejection):
+            return _refused(decision)
+        own, *others = decision
+        outcome = self._steer(own, decision[own], key, digest)
+        for stream in others:
+            self._steer(stream, decision[stream], None, None)
+        self._look_up_again(decision[own])
+        return outcome
+
+    def _steer(self, stream: str, events: Sequence[Event], key: bytes | None, digest: bytes | None) -> Outcome:
+        state = self._steered[stream]
+        outcome = self._record(min(self._heads), stream, state.version, events, key, digest)
+        for event in events:
+            evolve_steering(state, event)
+        return outcome
+
+    def _look_up_again(self, events: Sequence[Event]) -> None:
+        """Write what writers look up, and look it up."""
+        for event in events:
+            if record_programme(self._cur, event):
+                self.info = read_programme(self._cur, event.programme)
 
     # --- personal data -----------------------------------------------------------------------------------------
 
@@ -558,7 +604,7 @@ def _rejected_row(submission: Submission, rejection: Rejection, *, with_body: bo
 
 
 def _place_columns(place: Place, *, with_body: bool) -> tuple[object, ...]:
-    key, headers = (place.key, msgpack.encode(place.headers)) if with_body else (None, None)
+    key, headers = (place.key, msgpack.encode(place.headers, enc_hook=bytes)) if with_body else (None, None)
     return (place.topic, place.partition, place.offset, place.timestamp_ms, key, headers)
 
 

@@ -64,10 +64,13 @@ Quantity = Annotated[int, Meta(ge=0, le=10**9)]
 Points = Annotated[int, Meta(ge=1, le=POINTS_MAX)]
 SignedPoints = Annotated[int, Meta(ge=-POINTS_MAX, le=POINTS_MAX)]
 
+ScaleEnd = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+
+DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?(?![\s\S])"
 DecimalText = Annotated[
     str,
     Meta(
-        pattern=r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?(?![\s\S])",
+        pattern=DECIMAL_PATTERN,
         description="An exact decimal number as text, such as 81.3.",
     ),
 ]

@@ -80,9 +80,7 @@ def fit_gamma_gamma(customers: Spenders) -> Estimate:
     if len(x) == 0:
         raise ValueError("Gamma-Gamma: there are no customers to fit")
     if m.min() == m.max():
-        raise ValueError(
-            f"Gamma-Gamma: the average value is {m[0]:g} for every customer; values that do not vary fit none"
-        )
+        raise ValueError(f"Gamma-Gamma: the average value is {m[0]:g} for every customer; it must vary")
     if x.max() < 2:
         raise ValueError("Gamma-Gamma: no customer has two purchases, so nothing tells how its own purchases vary")
     start = {"p": 2.0, "q": 3.0, "v": float(np.mean(m))}

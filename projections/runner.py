@@ -98,8 +98,9 @@ class Runner:
     def _run_or_pause(self, stop: Event) -> None:
         try:
             self.run_once(stop)
-        except PersistenceError:
-            _log.exception("projections: the database failed, trying again in %s s", RETRY_PAUSE_SECONDS)
+        except PersistenceError as error:
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            _log.warning("projections: the database failed, trying again in %s s: %s", RETRY_PAUSE_SECONDS, why)
             stop.wait(RETRY_PAUSE_SECONDS)
 
     def _behind(self) -> list[int]:

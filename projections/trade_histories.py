@@ -54,7 +54,7 @@ class TradeHistories(Struct, frozen=True, kw_only=True):
 def read_trade_histories(cur: PgCursor, journals: Sequence[int], on: date) -> TradeHistories:
     """All customers of a programme with a purchase on or before `on`, in no order: one statement."""
     query = cur.mogrify(
-        f"COPY ({_CUSTOMERS} {_HISTORIES}) TO STDOUT (FORMAT binary)",
+        f"COPY ({_ALL}) TO STDOUT (FORMAT binary)",
         {"journals": list(journals), "on": on, "left": list(LEFT)},
     )
     sink = BytesIO()
@@ -72,56 +72,73 @@ def read_trade_history(
 ) -> TradeHistory | None:
     """One customer; None where it made no purchase on or before `on`, or was merged into another member."""
     cur.execute(
-        f"{_CUSTOMER} {_HISTORIES}",
+        _ONE,
         {"journals": list(journals), "journal": journal, "member": member, "on": on, "left": list(LEFT)},
     )
     row = cur.fetchone()
-    return None if row is None else TradeHistory(*row[:-1], left=bool(row[-1]))
+    if row is None:
+        return None
+    return TradeHistory(**dict(zip(TradeHistory.__struct_fields__, (*row[:-1], bool(row[-1])), strict=True)))
 
 
-_CUSTOMERS = """
+_FIGURES = """
+    count({days}) FILTER (WHERE purchases > 0) - 1,
+    (max(day) FILTER (WHERE purchases > 0) - customer.first_day)::bigint,
+    (%(on)s - customer.first_day)::bigint,
+    coalesce(sum(revenue_minor - returned_minor) FILTER (WHERE day > customer.first_day), 0)::bigint,
+    sum(revenue_minor - returned_minor)::bigint,
+    sum(goods_cost_minor + attributed_cost_minor)::bigint,
+    sum(uncosted_lines)::bigint,
+    (customer.status = ANY (%(left)s))::int::bigint
+"""
+
+_OF_FAMILIES = f"""
+SELECT {_FIGURES.format(days="DISTINCT day")}
+FROM (SELECT name, status, min(first_day) AS first_day FROM families GROUP BY name, status) customer
+JOIN families USING (name, status)
+JOIN trade_days USING (journal, member)
+WHERE day <= %(on)s
+GROUP BY name, customer.status, customer.first_day
+HAVING count(*) FILTER (WHERE purchases > 0) > 0
+"""
+
+_ONE = f"""
+WITH RECURSIVE families AS (
+    SELECT journal, member, member AS name, status, first_day FROM lifetime
+    WHERE journal = %(journal)s AND member = %(member)s AND survivor IS NULL
+    UNION
+    SELECT part.journal, part.member, families.name, families.status, part.first_day
+    FROM families JOIN lifetime part
+    ON part.journal = ANY (%(journals)s) AND part.survivor = families.member AND part.survivor IS NOT NULL
+)
+{_OF_FAMILIES}
+"""
+
+# Most customers are one member, whose days are distinct: they are summed without sorting them.
+_ALL = f"""
 WITH RECURSIVE chains AS (
     SELECT member, survivor FROM lifetime WHERE journal = ANY (%(journals)s) AND survivor IS NOT NULL
     UNION
     SELECT chains.member, further.survivor FROM chains JOIN lifetime further
     ON further.journal = ANY (%(journals)s) AND further.member = chains.survivor AND further.survivor IS NOT NULL
-), customers AS (
-    SELECT part.journal, part.member, coalesce(whole.member, part.member) AS customer, part.first_day,
-        coalesce(whole.status, part.status) AS status
-    FROM lifetime part
-    LEFT JOIN (
-        SELECT chains.member AS part, lifetime.member, lifetime.status FROM chains JOIN lifetime
-        ON lifetime.journal = ANY (%(journals)s) AND lifetime.member = chains.survivor AND lifetime.survivor IS NULL
-    ) whole ON whole.part = part.member
-    WHERE part.journal = ANY (%(journals)s)
+), survivors AS (
+    SELECT chains.member AS part, lifetime.member, lifetime.status FROM chains JOIN lifetime
+    ON lifetime.journal = ANY (%(journals)s) AND lifetime.member = chains.survivor AND lifetime.survivor IS NULL
+), parts AS (
+    SELECT part AS member, member AS name, status FROM survivors UNION SELECT member, member, status FROM survivors
+), families AS (
+    SELECT lifetime.journal, parts.member, parts.name, parts.status, lifetime.first_day
+    FROM parts JOIN lifetime ON lifetime.journal = ANY (%(journals)s) AND lifetime.member = parts.member
 )
-"""
-
-_CUSTOMER = """
-WITH RECURSIVE family AS (
-    SELECT journal, member, member AS customer, first_day, status FROM lifetime
-    WHERE journal = %(journal)s AND member = %(member)s AND survivor IS NULL
-    UNION
-    SELECT part.journal, part.member, family.customer, part.first_day, family.status
-    FROM family JOIN lifetime part
-    ON part.journal = ANY (%(journals)s) AND part.survivor = family.member AND part.survivor IS NOT NULL
-), customers AS (SELECT * FROM family)
-"""
-
-_HISTORIES = """
-SELECT
-    count(DISTINCT day) FILTER (WHERE purchases > 0) - 1,
-    (max(day) FILTER (WHERE purchases > 0) - firsts.first_day)::bigint,
-    (%(on)s - firsts.first_day)::bigint,
-    coalesce(sum(revenue_minor - returned_minor) FILTER (WHERE day > firsts.first_day), 0)::bigint,
-    sum(revenue_minor - returned_minor)::bigint,
-    sum(goods_cost_minor + attributed_cost_minor)::bigint,
-    sum(uncosted_lines)::bigint,
-    (status = ANY (%(left)s))::int::bigint
-FROM (SELECT customer, status, min(first_day) AS first_day FROM customers GROUP BY customer, status) firsts
-JOIN customers USING (customer, status)
+SELECT {_FIGURES.format(days="*")}
+FROM (
+    SELECT journal, member, status, first_day FROM lifetime
+    WHERE journal = ANY (%(journals)s) AND first_day <= %(on)s AND member NOT IN (SELECT member FROM parts)
+) customer
 JOIN trade_days USING (journal, member)
 WHERE day <= %(on)s
-GROUP BY customer, status, firsts.first_day
+GROUP BY journal, member, customer.status, customer.first_day
 HAVING count(*) FILTER (WHERE purchases > 0) > 0
+UNION ALL
+{_OF_FAMILIES}
 """

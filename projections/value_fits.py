@@ -139,6 +139,11 @@ def fit_histories(customers: TradeHistories) -> Fitted:
             f"{repeaters} of {members} members purchased on two days or more; a fit needs at least {REPEATERS_MIN}"
         )
     spend = again & (customers.repeat_value_minor > 0)
+    if spend.sum() < REPEATERS_MIN:
+        raise CannotFit(
+            f"{int(spend.sum())} members have repeat purchases of a value above 0 net of returns; a fit needs at least"
+            f" {REPEATERS_MIN}"
+        )
     repeats = customers.repeats[spend]
     try:
         purchases = fit_bg_nbd(

@@ -29,6 +29,7 @@ INSTANT_PATTERN: Final = (
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])(?![\s\S])"
 )
 """`format` is only an annotation to many validators: the shape of an instant is said as a pattern too."""
+DATE_PATTERN: Final = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?![\s\S])"
 
 _INSTANT: Final = {"format": "date-time"}
 _INBOUND_COMMENT: Final = (
@@ -71,6 +72,7 @@ def read_contracts(directory: Path) -> dict[str, bytes]:
 def _inbound_schema(name: str, command: type) -> dict[str, Any]:
     schema = _schema(command, f"urn:loyalty:inbound:{name}", name)
     schema["$comment"] = _INBOUND_COMMENT
+    _each_object(schema, _say_date)
     schema["properties"]["programme"].pop("default")  # left out, it is that of the way in
     return schema
 
@@ -108,6 +110,11 @@ def _any_value(kind: type) -> dict[str, Any]:
     if kind is object:
         return {"description": "Any JSON value."}
     raise NotImplementedError(kind)
+
+
+def _say_date(schema: dict[str, Any]) -> None:
+    if schema.get("format") == "date":
+        schema["pattern"] = DATE_PATTERN
 
 
 def _finish(schema: dict[str, Any]) -> None:

@@ -25,7 +25,8 @@ def compiled(document: dict[str, Any], version: int) -> Terms:
 class Streams:
     """The streams of a programme's members. A refused command leaves no trace."""
 
-    def __init__(self, documents: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, documents: Iterable[dict[str, Any]], programme: Programme = PROGRAMME) -> None:
+        self.programme = programme
         self.terms = TermsBook([compiled(document, number) for number, document in enumerate(documents, start=1)])
         self.members: dict[str, Member] = {}
         self.events: dict[str, list[Any]] = {}
@@ -59,7 +60,7 @@ class Streams:
             pair = decide_pair(first, second, command)
             decision: Any = pair if isinstance(pair, Rejection) else {first.member: pair[0], second.member: pair[1]}
         else:
-            one = decide(first, command, self.terms.in_force(command.occurred_at), PROGRAMME)
+            one = decide(first, command, self.terms.in_force(command.occurred_at), self.programme)
             decision = one if isinstance(one, Rejection) else {first.member: one}
         assert (freeze(first), freeze(second)) == before, "deciding changed a state, which is for evolving to do"
         return decision

@@ -91,8 +91,8 @@ class Head(msgspec.Struct, kw_only=True):
     frontier: Frontier
     recorded_at: datetime
     now: datetime
-    terms_versions: int | None = None
-    """How many versions of its terms the programme has published; None where the journal is not a programme's."""
+    revision: int | None = None
+    """How often what its writers look up (terms, surveys) was changed; None where the journal is not a programme's."""
 
 
 class EventRow(NamedTuple):
@@ -156,14 +156,14 @@ def lock_head(cur: PgCursor, journal: int, *, begin: bool = False) -> Head:
     cur.execute(
         ("BEGIN; " if begin else "")
         + "SELECT kind, position, frontier, recorded_at, greatest(clock_timestamp(), recorded_at),"
-        " CASE kind WHEN 'programme' THEN (SELECT terms_versions FROM programmes WHERE programme = journals.name) END"
+        " CASE kind WHEN 'programme' THEN (SELECT revision FROM programmes WHERE programme = journals.name) END"
         " FROM journals WHERE journal = %s FOR UPDATE",
         (journal,),
     )
     row = cur.fetchone()
     if row is None:
         raise JournalNotFoundError(f"journal {journal} does not exist")
-    kind, position, frontier, recorded_at, now, terms_versions = row
+    kind, position, frontier, recorded_at, now, revision = row
     return Head(
         journal=journal,
         kind=kind,
@@ -171,7 +171,7 @@ def lock_head(cur: PgCursor, journal: int, *, begin: bool = False) -> Head:
         frontier=Frontier.from_bytes(position, bytes(frontier)),
         recorded_at=recorded_at,
         now=now,
-        terms_versions=terms_versions,
+        revision=revision,
     )
 
 

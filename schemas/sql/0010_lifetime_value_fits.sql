@@ -50,6 +50,7 @@ CREATE SCHEMA IF NOT EXISTS loyalty_read;
 GRANT USAGE ON SCHEMA loyalty_read TO loyalty_reader;
 
 CREATE VIEW loyalty_read.lifetime_value_fits AS SELECT * FROM lifetime_value_fits;
+GRANT SELECT ON loyalty_read.lifetime_value_fits TO loyalty_reader;
 
 COMMENT ON VIEW loyalty_read.lifetime_value_fits IS
     'Fits of the BG/NBD and Gamma-Gamma models of expected lifetime value, one row a fit; docs/statistics.md says what they mean.';

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from ledger.commands import (
     AnyCommand,
     ChangeProfile,
     CreateProgramme,
+    DefineObjective,
+    DefineSurvey,
     EnrolMember,
+    MeasureObjective,
     PublishTerms,
     PurchaseLine,
     RecordPurchase,
@@ -31,7 +34,9 @@ PROGRAMMES = {"coffee": ("CNY", "Asia/Shanghai", 1), "grocery": ("USD", "America
 
 
 def build(ledger: Ledger) -> None:
-    """Members with purchases, redemptions, a transfer and personal data; fewer than 64 events a journal."""
+    """Members with purchases, redemptions, a transfer and personal data; what steers the programme; fewer than 64
+    events a journal.
+    """
     for programme, (currency, time_zone, journals) in PROGRAMMES.items():
         named: dict[str, Any] = {"source": "test", "programme": programme}
         commands: list[AnyCommand] = [
@@ -46,7 +51,29 @@ def build(ledger: Ledger) -> None:
         commands.append(
             TransferPoints(id="t", occurred_at=AT + timedelta(days=40), member="M0001", to="M0002", points=50, **named)
         )
-        handle(ledger, commands)
+        handle(ledger, [*commands, *steering(named)])
+
+
+def steering(named: dict[str, Any]) -> list[AnyCommand]:
+    """A survey defined twice, and an objective that is missed."""
+    return [
+        survey("survey-1", ["overall"], named),
+        survey("survey-2", ["overall", "expected"], named),
+        DefineObjective(
+            id="objective", occurred_at=AT, objective="answer-time", comparator="<=", target="10", unit="s",
+            direction="down", period="day", owner="lee", **named,
+        ),
+        MeasureObjective(
+            id="measured", occurred_at=AT, objective="answer-time", period_on=date(2026, 1, 4), value="12", **named
+        ),
+    ]  # fmt: skip
+
+
+def survey(id: str, questions: list[str], named: dict[str, Any]) -> DefineSurvey:
+    """The definition of the survey `delivery`."""
+    return DefineSurvey(
+        id=id, occurred_at=AT, survey="delivery", instrument="ACSI", scale=(1, 10), questions=questions, **named
+    )
 
 
 def terms(programme: str, name: str) -> dict[str, Any]:
@@ -83,7 +110,7 @@ def handle(ledger: Ledger, commands: list[AnyCommand]) -> None:
 class Superuser:
     """Whoever owns the server. Nothing stops it: the triggers are disabled, and `restore` undoes what it did."""
 
-    TABLES = ("events", "journals", "programmes", "terms")
+    TABLES = ("events", "journals", "programmes", "terms", "surveys")
     """A referenced table before the one that refers to it."""
 
     def __init__(self, cur: PgCursor) -> None:

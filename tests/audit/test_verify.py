@@ -21,7 +21,7 @@ from ledger.store.database import Database, connect
 from ledger.store.journal import JournalNotFoundError, create_journals
 from ledger.store.migrations import migrate
 from ledger.store.recorders import ApplicationJournal, JournalApplicationRecorder
-from tests.audit.ledgers import AT, PROGRAMMES, Superuser, build, handle, purchase, terms
+from tests.audit.ledgers import AT, PROGRAMMES, Superuser, build, handle, purchase, survey, terms
 from tests.conftest import create_database, drop_database
 
 JOURNALS = (1, 2, 3)
@@ -172,7 +172,7 @@ def test_erasing_a_member_leaves_it_good(ledger: Ledger, database: Database) -> 
 
 
 def test_it_is_good_while_writers_append(ledger: Ledger, database: Database) -> None:
-    """Heads move on, and terms are published, in the middle of every verification; none takes it for tampering."""
+    """Heads move on, terms and surveys come in the middle of every verification; none takes it for tampering."""
     stop = False
 
     def write(programme: str) -> int:
@@ -184,6 +184,7 @@ def test_it_is_good_while_writers_append(ledger: Ledger, database: Database) -> 
             if number % 5 == 0:
                 document = terms(programme, f"Again {number}")
                 handle(ledger, [PublishTerms(id=f"more-terms-{number}", occurred_at=AT, document=document, **named)])
+                handle(ledger, [survey(f"more-surveys-{number}", [f"question {number}"], named)])
         return number
 
     with ThreadPoolExecutor(2) as threads:
@@ -566,6 +567,109 @@ def test_a_changed_programme_or_terms_is_found(
     """What writers look up must be what was recorded."""
     superuser.execute(change)
     assert words in bad(dsn, 2, position)
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "words"),
+    [
+        ("DELETE FROM surveys WHERE programme = 'grocery' AND version = 2", 2, "missing in the table of surveys"),
+        ("UPDATE surveys SET survey = 'other' WHERE programme = 'grocery' AND version = 1", 1, "missing in the table"),
+        ("UPDATE surveys SET instrument = 'NPS' WHERE programme = 'grocery' AND version = 1", 1, "surveys has 'NPS'"),
+        ("UPDATE surveys SET lowest = 0 WHERE programme = 'grocery' AND version = 1", 1, "surveys has (0, 10)"),
+        ("UPDATE surveys SET highest = 7 WHERE programme = 'grocery' AND version = 2", 2, "surveys has (1, 7)"),
+        (
+            "UPDATE surveys SET questions = '{overall}' WHERE programme = 'grocery' AND version = 2",
+            2,
+            "with the questions ['overall', 'expected']; the table of surveys has ['overall']",
+        ),
+        (
+            "UPDATE surveys SET defined_at = defined_at + interval '1 microsecond' WHERE programme = 'grocery'",
+            1,
+            "defined version 1 of the survey 'delivery' at 2026-01-05T04:00:00+00:00; the table",
+        ),
+        ("UPDATE surveys SET defined_at = '-infinity' WHERE programme = 'grocery'", 1, "surveys has -infinity"),
+        (
+            "INSERT INTO surveys SELECT programme, survey, 3, defined_at, instrument, lowest, highest, questions"
+            " FROM surveys WHERE programme = 'grocery' AND version = 2",
+            None,
+            "has 3 versions of surveys, where 2 were defined",
+        ),
+        (
+            "UPDATE programmes SET revision = revision - 1 WHERE programme = 'grocery'",
+            None,
+            "has the revision 3, where 4 terms and surveys were recorded",
+        ),
+    ],
+)
+def test_a_changed_survey_is_found(
+    change: str, version: int | None, words: str, dsn: str, superuser: Superuser
+) -> None:
+    """The definitions that answers are checked by must be those that were recorded."""
+    position = superuser.value(
+        "SELECT min(position) FROM events WHERE journal = 2 AND originator_id = 'survey-delivery'"
+        " AND originator_version = %s",
+        version,
+    )
+    superuser.execute(change)
+    assert words in bad(dsn, 2, position)
+
+
+@pytest.mark.parametrize(
+    ("topic", "change", "words"),
+    [
+        ("survey-defined.v1", "originator_id = 'survey-other'", "in another stream than 'survey-delivery'"),
+        (
+            "survey-defined.v1",
+            "originator_id = 'programme-grocery', originator_version = 4",
+            "in another stream than 'survey-delivery'",
+        ),
+        ("survey-defined.v1", "topic = 'survey-answered.v1'", "cannot be read as a survey-answered.v1"),
+        (
+            "survey-defined.v1",
+            "state = replace(convert_from(state, 'UTF8'), '\"version\":1', '\"version\":3')::bytea",
+            "defines version 3 of the survey 'delivery', where version 1 must come",
+        ),
+        ("objective-measured.v1", "originator_id = 'member-answer-time'", "stream than 'objective-answer-time'"),
+        (
+            "nonconformity-raised.v1",
+            "state = replace(convert_from(state, 'UTF8'), 'answer-time:', 'other:')::bytea",
+            "in another stream than 'nonconformity-other:2026-01-04'",
+        ),
+        (
+            "nonconformity-raised.v1",
+            "state = replace(convert_from(state, 'UTF8'), 'grocery', 'coffee')::bytea",
+            "of the programme 'coffee'",
+        ),
+    ],
+)
+def test_a_forged_event_of_steering_is_found(
+    topic: str, change: str, words: str, dsn: str, superuser: Superuser
+) -> None:
+    """Hashes were all computed again."""
+    position = superuser.value("SELECT min(position) FROM events WHERE journal = 2 AND topic = %s", topic)
+    superuser.execute(f"UPDATE events SET {change} WHERE journal = 2 AND position = {position}")
+    superuser.recommit(2)
+    assert words in bad(dsn, 2, position)
+
+
+def test_a_changed_byte_of_steering_is_found(dsn: str, superuser: Superuser) -> None:
+    """Each of its events in turn."""
+    superuser.cur.execute("SELECT position FROM events WHERE journal = 2 AND originator_id !~ '^(member|programme)-'")
+    positions = [position for (position,) in superuser.cur]
+    assert len(positions) == 5
+    for position in positions:
+        superuser.execute(
+            "UPDATE events SET state = set_byte(state, 20, get_byte(state, 20) # 1)"
+            " WHERE journal = 2 AND position = %s",
+            position,
+        )
+        assert "differs from its leaf_hash" in bad(dsn, 2, position)
+        superuser.restore()
+
+
+def test_a_survey_of_no_programme_is_found(dsn: str, superuser: Superuser) -> None:
+    superuser.execute("UPDATE surveys SET programme = 'tea' WHERE programme = 'grocery'")
+    assert "the table of surveys has 'tea', which has no journal" in verify(dsn).strays
 
 
 def test_a_journal_given_to_another_programme_is_found(dsn: str, superuser: Superuser) -> None:

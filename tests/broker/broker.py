@@ -20,7 +20,7 @@ from kafka.errors import KafkaError
 
 from tests.broker.jars import kafka_jars
 from tests.broker.ports import LOOPBACK, ReservedPort, first_free_port
-from tests.broker.settings import LOG_LEVELS, server_properties
+from tests.broker.settings import LOG_LEVELS, Ports, server_properties
 from tests.broker.unavailable import KafkaUnavailable
 from tests.broker.watcher import Watcher
 
@@ -99,6 +99,11 @@ class KafkaBroker(Kafka):
     @property
     def bootstrap(self) -> str:
         return f"{LOOPBACK}:{self._placed.port.number}"
+
+    @property
+    def ports(self) -> Ports:
+        """Where it listens, and where a proxy of a test may."""
+        return self._placed.ports
 
     @property
     def process_id(self) -> int | None:
@@ -264,23 +269,24 @@ class KafkaBroker(Kafka):
 
 
 class _Place:
-    """Where a broker lives until it is closed: a directory, two ports, and the watcher over them."""
+    """Where a broker lives until it is closed: a directory, its ports, and the watcher over them."""
 
     def __init__(self, first_port: int | None) -> None:
         self.port = ReservedPort() if first_port is None else first_free_port(first_port)
-        self._controller_port = ReservedPort()
+        self._others = [ReservedPort() for _ in Ports._fields[1:]]
+        self.ports = Ports(self.port.number, *(each.number for each in self._others))
         self.directory = Path(tempfile.mkdtemp(prefix="loyalty-kafka-"))
         self.properties = self.directory / "server.properties"
         self.watcher = Watcher(self.directory)
 
     def write_properties(self, overrides: Mapping[str, str]) -> None:
         data = self.directory / "data"
-        self.properties.write_text(server_properties(self.port.number, self._controller_port.number, data, overrides))
+        self.properties.write_text(server_properties(self.ports, data, overrides))
 
     def close(self) -> None:
         self.watcher.close()
-        self.port.release()
-        self._controller_port.release()
+        for port in (self.port, *self._others):
+            port.release()
 
 
 class _PortTaken(Exception):

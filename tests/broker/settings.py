@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.broker.ports import LOOPBACK
 
 SETTINGS: Mapping[str, str] = {
     "process.roles": "broker,controller",
     "node.id": "1",
-    "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "BROKER:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "BROKER",
     "controller.listener.names": "CONTROLLER",
     # Topics are made on purpose: a misspelt one is an error, as in production.
@@ -50,12 +51,24 @@ LOG_LEVELS: Mapping[str, str] = {
 }
 
 
-def server_properties(port: int, controller_port: int, data: Path, overrides: Mapping[str, str]) -> str:
+class Ports(NamedTuple):
+    """Where the broker listens. To clients that come to `behind_proxy` it gives its address as `proxy`, on which it
+    does not listen: a proxy of a test may.
+    """
+
+    broker: int
+    controller: int
+    behind_proxy: int
+    proxy: int
+
+
+def server_properties(ports: Ports, data: Path, overrides: Mapping[str, str]) -> str:
     """The text of server.properties: SETTINGS, the places, and what the caller wants otherwise."""
+    own, behind_proxy = f"BROKER://{LOOPBACK}:{ports.broker}", f"PROXIED://{LOOPBACK}:{ports.behind_proxy}"
     places = {
-        "listeners": f"BROKER://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"BROKER://{LOOPBACK}:{port}",
-        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "listeners": f"{own},{behind_proxy},CONTROLLER://{LOOPBACK}:{ports.controller}",
+        "advertised.listeners": f"{own},PROXIED://{LOOPBACK}:{ports.proxy}",
+        "controller.quorum.voters": f"1@{LOOPBACK}:{ports.controller}",
         "log.dirs": str(data),
     }
     return "".join(f"{name}={value}\n" for name, value in {**SETTINGS, **places, **overrides}.items())

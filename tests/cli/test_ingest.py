@@ -92,6 +92,52 @@ def test_unknown_members_are_enrolled_only_when_asked(loyalty: Loyalty) -> None:
     assert loyalty("rejected", "list").stderr == "None.\n"
 
 
+STEERING = [
+    {"type": "survey-definition.v1", "survey": "delivery", "instrument": "NPS", "scale": [0, 10],
+     "questions": ["recommend"]},
+    {"type": "survey.v1", "member": "M0001", "survey": "delivery", "instrument": "NPS", "scale": [0, 10],
+     "answers": {"recommend": 9}},
+    {"type": "analysis.v1", "inactive_after_days": 365, "bands": [{"name": "all", "share_percent": "100"}]},
+    {"type": "baseline.v1", "chart": "late", "kind": "p", "figure": "follow_up_late_percent", "period": "week",
+     "from_on": "2026-01-05", "until_on": "2026-02-16", "points": 6, "centre": "0.2313"},
+    {"type": "objective.v1", "objective": "answer", "comparator": "<=", "target": "10", "unit": "s",
+     "direction": "down", "period": "month", "owner": "lee"},
+    {"type": "measurement.v1", "objective": "answer", "period_on": "2026-02-01", "value": "12.5"},
+    {"type": "nonconformity.v1", "what": "keys were lost", "owner": "lee", "due_on": "2026-03-01"},
+    {"type": "cause.v1", "nonconformity": "answer:2026-02-01", "cause": "two vacancies", "owner": "wang",
+     "due_on": "2026-03-01"},
+    {"type": "corrective-action.v1", "nonconformity": "answer:2026-02-01", "what": "hire", "owner": "zhou",
+     "due_on": "2026-04-01"},
+    {"type": "corrective-action-completion.v1", "nonconformity": "answer:2026-02-01", "action": "steer-9",
+     "done_by": "zhou", "owner": "lee", "due_on": "2026-05-01"},
+    {"type": "corrective-action-verification.v1", "nonconformity": "answer:2026-02-01", "action": "steer-9",
+     "effective": True, "verified_by": "lee"},
+    {"type": "budget.v1", "direction": "top_down", "level": "programme", "measure": "revenue",
+     "from_on": "2026-01-01", "until_on": "2026-04-01", "value": "1000000"},
+    {"type": "focus.v1", "factor": "information", "scale": [1, 5], "items": [{"item": "complete", "score": 4}],
+     "assessor": "zhou"},
+    {"type": "budget.v1", "direction": "top_down", "level": "programme", "measure": "revenue",
+     "from_on": "2026-03-01", "until_on": "2026-05-01", "value": "1000000"},
+]  # fmt: skip
+
+
+def test_what_steers_a_programme_comes_in_like_everything_else(loyalty: Loyalty, tmp_path: Path) -> None:
+    """Each type once, and a budget that overlaps; twice. Balances and the audit go on."""
+    path = tmp_path / "steering.jsonl"
+    common = {"source": "office", "programme": "demo", "occurred_at": "2026-02-23T10:00:00Z"}
+    messages = [{"id": f"steer-{number}", **common, **fields} for number, fields in enumerate(STEERING, start=1)]
+    path.write_text("\n".join([FIVE[0], *map(json.dumps, messages)]))
+    first = loyalty("ingest", str(path), exit_code=3)
+    assert first.stdout.startswith("15 messages read: 14 posted, 0 duplicate, 1 rejected")
+    assert "BUDGET_OVERLAPS: from_on: overlaps the budget from 2026-01-01 until before 2026-04-01" in first.stderr
+    assert loyalty("ingest", str(path), exit_code=3).stdout.startswith(
+        "15 messages read: 0 posted, 14 duplicate, 1 rejected"
+    )
+    loyalty("project", "--once")
+    assert loyalty.json("balance", "M0001")["status"] == "open"
+    assert loyalty("audit", "verify").stdout.endswith("of 1 journal.\n")
+
+
 @pytest.mark.parametrize("way", ["option", "environment"])
 def test_the_programme_of_messages_that_name_none(loyalty: Loyalty, way: str) -> None:
     nameless = FIVE[0].replace('"programme":"demo",', "")

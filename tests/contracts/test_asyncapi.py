@@ -18,10 +18,10 @@ from jsonschema import Draft202012Validator
 from consumers.cloud_events import decode_message
 from consumers.dead_letters import DeadLetter, error_headers
 from consumers.inbound import COMMAND_TYPES
-from consumers.record_batches import header
+from consumers.record_batches import field, header
 from consumers.relay import BALANCES_TOPIC, TOPIC
 from consumers.relayed_balances import MemberBalance
-from consumers.relayed_events import EventLayout
+from consumers.relayed_events import EventLayout, partition_of
 from ledger.codec import MEMBER_STREAM, PROGRAMME_STREAM
 from ledger.events import TOPICS, MemberEvent
 from ledger.submissions import Malformed
@@ -160,7 +160,7 @@ def test_a_header_that_the_document_requires_is_required(left_out: set[str]) -> 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_published_event_has_the_headers_described(topic: str) -> None:
     of_member = issubclass(TOPICS[topic], MemberEvent)
-    stream = (MEMBER_STREAM if of_member else PROGRAMME_STREAM) + "M1"
+    stream = MEMBER_STREAM + "M1" if of_member else PROGRAMME_STREAM + "demo"
     row = (7, stream, topic, '{"occurred_at":"2026-02-01T00:00:00Z"}', "2026-02-01 00:00:01.5+00")
     ((batch,),) = EventLayout(TOPIC, 1).lay_out({3: ("demo", [row])}, {}).values()
     body = batch.body()
@@ -179,6 +179,25 @@ def test_a_published_event_has_the_headers_described(topic: str) -> None:
     assert {*described["required"]} == expected.keys()
     for name, text in expected.items():
         assert body.count(header(name, text.encode())) == 1, name
+
+
+def test_what_steers_a_programme_has_its_name_for_a_key() -> None:
+    """Programmes have streams of one name; all of a programme's own events are in one partition, in their order."""
+    layout = EventLayout(TOPIC, 64)
+    names = ("coffee", "grocery")
+    rows = [
+        (position, stream, "analysis-set.v1", '{"occurred_at":"2026-02-01T00:00:00Z"}', "2026-02-01 00:00:01+00")
+        for position, stream in enumerate(("programme-{}", "analysis", "survey-delivery", "member-analysis"), start=1)
+    ]
+    for _ in range(2):  # also from what it keeps
+        for journal, name in enumerate(names, start=1):
+            here = [(position, stream.format(name), *rest) for position, stream, *rest in rows]
+            laid_out = layout.lay_out({journal: (name, here)}, {})  # type: ignore[dict-item]
+            bodies = {each.partition: batch.body() for each, (batch,) in laid_out.items()}
+            assert set(bodies) == {partition_of(key.encode(), 64) for key in (name, "analysis")}
+            assert bodies[partition_of(name.encode(), 64)].count(field(name.encode())) >= 3
+            assert b"ce_subject" not in bodies[partition_of(name.encode(), 64)]
+            assert bodies[partition_of(b"analysis", 64)].count(header("ce_subject", b"analysis")) == 1
 
 
 def test_a_published_balance_fits_its_schema() -> None:

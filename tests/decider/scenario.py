@@ -17,11 +17,12 @@ import msgspec
 import pytest
 
 from ledger import commands as c
+from ledger.decider import Programme
 from ledger.events import Allocation, OpenedLot
 from ledger.figures import figures
 from ledger.rejections import CODES, Rejection
 from ledger.values import FAR
-from tests.streams import Streams
+from tests.streams import PROGRAMME, Streams
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -206,8 +207,10 @@ def layer(
 class Scenario:
     """What happened, and then what a command did."""
 
-    def __init__(self, history: Iterable[Any], documents: list[dict[str, Any]], enrolled: Iterable[str]) -> None:
-        self.streams = Streams(documents)
+    def __init__(
+        self, history: Iterable[Any], documents: list[dict[str, Any]], enrolled: Iterable[str], programme: Programme
+    ) -> None:
+        self.streams = Streams(documents, programme)
         self.command: Any = None
         self.outcome: Any = None
         for name in enrolled:
@@ -276,10 +279,13 @@ PLAIN = terms()
 
 
 def given(
-    *history: Any, terms: dict[str, Any] | list[dict[str, Any]] = PLAIN, enrolled: Iterable[str] = ("ann", "bob")
+    *history: Any,
+    terms: dict[str, Any] | list[dict[str, Any]] = PLAIN,
+    enrolled: Iterable[str] = ("ann", "bob"),
+    programme: Programme = PROGRAMME,
 ) -> Scenario:
     """A history of events and commands, each of which must be accepted."""
-    return Scenario(history, terms if isinstance(terms, list) else [terms], enrolled)
+    return Scenario(history, terms if isinstance(terms, list) else [terms], enrolled, programme)
 
 
 # --- tables of refusals -------------------------------------------------------------------------------------------

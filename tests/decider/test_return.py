@@ -10,6 +10,7 @@ from ledger.commands import ReturnLine
 from ledger.events import PointsClawedBack, PurchaseReturned, ReturnMatch
 from tests.decider.scenario import (
     NOT_YET,
+    Scenario,
     accrue,
     back,
     bring_back,
@@ -17,6 +18,7 @@ from tests.decider.scenario import (
     happened,
     layer,
     line,
+    merge,
     part,
     purchase,
     redeem,
@@ -27,11 +29,44 @@ from tests.decider.scenario import (
 
 
 def match(lines: list[tuple[int, int, int]], due: int, purchase: str = "purchase") -> ReturnMatch:
-    return ReturnMatch(purchase=purchase, purchase_source="till", lines=lines, points_due=due)
+    """Of lines whose cost is not known: what comes back without goods brings back no cost."""
+    cost = None if any(quantity for _, quantity, _ in lines) else 0
+    return ReturnMatch(purchase=purchase, purchase_source="till", lines=lines, points_due=due, cost_minor=cost)
 
 
 BASKET = purchase(line("tea", 33, 3), line("cup", 33), line("pot", 34))
 """Earns 10 points."""
+
+# --- what the goods had cost --------------------------------------------------------------------------------------
+
+
+def cost_of(scenario: Scenario) -> int | None:
+    cost: int | None = scenario.outcome[scenario.command.member][0].matches[0].cost_minor
+    return cost
+
+
+def test_partial_returns_bring_back_exactly_what_the_goods_had_cost() -> None:
+    """Cumulative by pieces: 100 for three is 33, then 66 − 33, then 100 − 66; an amount alone brings no goods."""
+    scenario = given(purchase(line("tea", 90, 3, cost_minor=100)))
+    costs = [cost_of(scenario.when(bring_back(id="discount", amount_minor=30, day=1)))]
+    for number in range(3):
+        costs.append(cost_of(scenario.when(bring_back(id=f"r{number}", lines=[back("tea", 20)], day=1))))
+    assert costs == [0, 33, 33, 34]
+
+
+def test_the_cost_is_unknown_only_where_goods_of_unknown_cost_come_back() -> None:
+    scenario = given(purchase(line("tea", 50, 1, cost_minor=0), line("cup", 50, 2), line("box", 0, 0, cost_minor=9)))
+    assert cost_of(scenario.when(bring_back(id="tea", lines=[back("tea", 50)], day=1))) == 0
+    assert cost_of(scenario.when(bring_back(id="part", lines=[back("cup", 5, 0)], day=1))) == 0
+    assert cost_of(scenario.when(bring_back(id="cup", lines=[back("cup", 45, 2)], day=1))) is None
+
+
+def test_a_merge_carries_what_goods_had_cost_and_what_came_back_of_them() -> None:
+    scenario = given(
+        purchase(line("tea", 90, 3, cost_minor=100)), bring_back(lines=[back("tea", 30)], day=1), merge(day=2)
+    )
+    assert cost_of(scenario.when(bring_back(id="rest", member="bob", day=3))) == 67
+
 
 # --- that name their purchase -------------------------------------------------------------------------------------
 

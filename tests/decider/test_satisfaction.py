@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
 from ledger import commands as c
 from ledger.events import (
     ComplaintOpened,
@@ -12,11 +15,14 @@ from ledger.events import (
     FollowUpScheduled,
     SurveyAnswered,
 )
+from ledger.surveys import Survey
 from tests.decider.scenario import NOT_YET, command, given, happened, on, refusals, unless_open
+from tests.streams import PROGRAMME
 
 
 def survey(answers: dict[str, Any], scale: tuple[int, int] = (0, 10), **more: Any) -> Any:
-    return command(c.RecordSurvey, "survey", instrument="NPS", answers=answers, scale=scale, **more)
+    given = {"instrument": "NPS", "answers": answers, "scale": scale}
+    return command(c.RecordSurvey, "survey", **(given | more))
 
 
 def complain(**more: Any) -> Any:
@@ -41,6 +47,57 @@ def test_a_survey_is_recorded_as_answered() -> None:
     given(terms=NOT_YET).when(survey(answers)).then(
         happened(SurveyAnswered, instrument="NPS", answers=answers, scale=(0, 10))
     )
+
+
+# --- answers to surveys that were defined -------------------------------------------------------------------------
+
+DELIVERY = [
+    Survey(defined_at=on(0), instrument="NPS", scale=(0, 10), questions=frozenset({"recommend", "why"})),
+    Survey(defined_at=on(10), instrument="CSAT", scale=(1, 5), questions=frozenset({"content"})),
+]
+"""A survey that was another one until day 10."""
+SURVEYED = replace(PROGRAMME, surveys={"delivery": DELIVERY})
+
+
+def answer(answers: dict[str, Any], scale: tuple[int, int] = (0, 10), **more: Any) -> Any:
+    return survey(answers, scale, **({"survey": "delivery"} | more))
+
+
+@pytest.mark.parametrize(
+    "fitting",
+    [
+        answer({"recommend": 9, "why": "the tea"}),
+        answer({"recommend": 9}, day=9.9),
+        answer({"recommend": 0}, day=-3),
+        answer({"content": 5}, (1, 5), instrument="CSAT", day=10),
+    ],
+)
+def test_an_answer_fits_the_definition_of_its_time(fitting: Any) -> None:
+    """One of before the first definition is judged by that; a question may be left unanswered."""
+    given(programme=SURVEYED).when(fitting).then(happened(SurveyAnswered, survey="delivery", answers=fitting.answers))
+
+
+@pytest.mark.parametrize(
+    ("code", "field", "refused"),
+    [
+        ("SCALE_INVALID", "scale", answer({"else": 11}, (5, 5), survey="never heard of")),
+        ("SURVEY_UNKNOWN", "survey", answer({"else": 11}, survey="never heard of")),
+        ("SURVEY_MISMATCH", "instrument", answer({"else": 11}, (1, 5), instrument="CSAT")),
+        ("SURVEY_MISMATCH", "scale", answer({"else": 11}, (1, 10))),
+        ("SURVEY_MISMATCH", "answers.else", answer({"recommend": 11, "else": 1})),
+        ("SURVEY_MISMATCH", "answers.comment", answer({"recommend": 9, "comment": "text is an answer as well"})),
+        ("SURVEY_MISMATCH", "instrument", answer({"recommend": 9}, day=10)),
+        ("SCORE_OUT_OF_SCALE", "answers.recommend", answer({"recommend": 11})),
+    ],
+)
+def test_an_answer_that_does_not_fit_its_survey_is_refused(code: str, field: str, refused: Any) -> None:
+    """In the order of precedence, naming what does not fit."""
+    scenario = given(programme=SURVEYED).when(refused).then(code)
+    assert scenario.outcome.field == field
+
+
+def test_an_answer_that_names_no_survey_fits_whatever_is_defined() -> None:
+    given(programme=SURVEYED).when(survey({"anything": 3})).then(happened(SurveyAnswered, survey=None))
 
 
 def test_a_complaint_is_resolved_once() -> None:

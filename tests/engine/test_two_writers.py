@@ -6,14 +6,16 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import psycopg2
 import pytest
 
 from ledger import transaction
+from ledger.commands import PurchaseLine, RecordReturn, ReturnLine
 from ledger.engine import Ledger
 from ledger.member import STATE_LAYOUT
 from ledger.store.database import Database, connect
-from tests.engine.clubs import Club, assert_sound, statuses, submissions
+from tests.engine.clubs import Club, assert_sound, at, statuses, submissions
 
 NAMES = [f"m{n}" for n in range(6)]
 ROUNDS = 12
@@ -104,6 +106,29 @@ def test_a_cold_read_leaves_a_snapshot_that_changes_nothing(
     assert_sound(club, ledger, cold, colder)
     cold.close()
     colder.close()
+
+
+def test_a_return_after_a_snapshot_knows_what_the_goods_had_cost(
+    club: Club, ledger: Ledger, other: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half before and half after, by writers that read it cold: together what the line had cost."""
+    monkeypatch.setattr(transaction, "SNAPSHOT_AFTER_EVENTS", 1)
+    lines = [PurchaseLine(sku="A1", quantity=2, amount_minor=1_000, cost_minor=701)]
+    commands = [club.enrol("a"), club.buy("a", "b1", lines=lines), *(club.accrue("a", f"w{n}", 1) for n in range(9))]
+    ledger.handle(submissions(commands))
+    for id, minutes, cold in (("r1", 2, other), ("r2", 3, Ledger(other.database))):
+        line = ReturnLine(sku="A1", quantity=1, amount_minor=500)
+        back = RecordReturn(
+            id=id, source="shop", programme=club.name, member="a", occurred_at=at(minutes), purchase="b1",
+            currency="USD", lines=[line],
+        )  # fmt: skip
+        assert statuses(cold.handle(submissions([back]))) == ["posted"]
+    with club.database.connection() as cursor:
+        cursor.execute("SELECT count(*) FROM member_snapshots WHERE journal = ANY (%s)", (club.journals(),))
+        assert cursor.fetchone() == (1,)
+    rows = [row for rows in club.rows() for row in rows if row.topic == "purchase-returned.v1"]
+    assert [msgspec.json.decode(row.state)["matches"][0]["cost_minor"] for row in rows] == [350, 351]
+    cold.close()
 
 
 def change_snapshots(dsn: str, club: Club, layout: int) -> None:

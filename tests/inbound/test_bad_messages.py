@@ -14,6 +14,15 @@ PROGRAMME = (
     b'{"type":"programme.v1","id":"p-1","source":"cli","programme":"demo","occurred_at":"2026-11-20T04:19:52Z",'
     b'"currency":"CNY"}'
 )
+OBJECTIVE = (
+    b'{"type":"objective.v1","id":"o-1","source":"office","programme":"demo","occurred_at":"2026-11-20T04:19:52Z",'
+    b'"objective":"answer","comparator":"<=","target":"10","unit":"s","direction":"down","period":"month","owner":"lee"}'
+)
+BUDGET = (
+    b'{"type":"budget.v1","id":"b-1","source":"office","programme":"demo","occurred_at":"2026-11-20T04:19:52Z",'
+    b'"direction":"top_down","level":"programme","measure":"revenue","from_on":"2027-01-01","until_on":"2027-02-01",'
+    b'"value":"100"}'
+)
 AT = b"2026-11-20T04:19:52.161606Z"
 KNOWN = ", ".join(COMMAND_TYPES)
 INTEGER = "must be a whole number"
@@ -92,6 +101,18 @@ BAD_FIELDS = [
          "must be at least 0", "-2"),
     Case("no lines", purchase(PURCHASE[PURCHASE.index(b'"lines"') : -1], b'"lines":[]'), "INVALID_FIELD", "lines",
          "must have at least 1 entry", "[]"),
+    Case("an objective without unit", OBJECTIVE.replace(b'"unit":"s",', b""), "INVALID_FIELD", "unit",
+         "is required", ""),
+    Case("a target in words", OBJECTIVE.replace(b'"10"', b'"ten"'), "INVALID_FIELD", "target",
+         "must be an exact decimal number as text, such as 81.3", '"ten"'),
+    Case("a target that is no text", OBJECTIVE.replace(b'"10"', b"10.5"), "INVALID_FIELD", "target",
+         "must be text, not one with a fraction or exponent", "10.5"),
+    Case("no day", BUDGET.replace(b"2027-01-01", b"2027-02-30"), "INVALID_FIELD", "from_on",
+         "must be a day, such as 2026-11-20", '"2027-02-30"'),
+    Case("an instant for a day", BUDGET.replace(b'"2027-01-01"', b'"2027-01-01T00:00:00Z"'), "INVALID_FIELD",
+         "from_on", "must be a day, such as 2026-11-20", '"2027-01-01T00:00:00Z"'),
+    Case("a number for a day", BUDGET.replace(b'"2027-01-01"', b"20270101"), "INVALID_FIELD", "from_on",
+         "must be a day as text, not a whole number", "20270101"),
     Case("a currency of one letter", purchase(b"CNY", b"C"), "INVALID_FIELD", "currency",
          "must have at least 3 characters", '"C"'),
     Case("a new programme's currency in small letters", PROGRAMME.replace(b"CNY", b"cny"), "INVALID_FIELD", "currency",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
+from consumers.reading_on import read_on
 from ledger.codec import MEMBER_STREAM
 from ledger.store import journal as log
 from ledger.store.database import Database
@@ -81,6 +82,7 @@ def member_of(row: log.EventRow) -> str:
 def read_all(kafka: Kafka, topic: str) -> list[Any]:
     """The records of all partitions of a topic, by partition and offset."""
     consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False, reconnect_backoff_max_ms=500)
+    read_on(consumer)
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(partitions)

@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 from psycopg2.extensions import make_dsn
 
+from ledger.codec import encode
 from ledger.engine import Ledger
 from ledger.store import sources
 from ledger.store.database import Database, connect
@@ -23,9 +24,11 @@ from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
 from ledger.transaction import Transaction
 from tests.broker import Kafka
+from tests.engine.clubs import assert_sound
+from tests.engine.test_steering import answer, measure, objective, survey
 from tests.faults.proxy import Proxy
 from tests.kafka.dying import Where, consume_and_die
-from tests.kafka.inflow import Inflow, ledger_on, producer, wait_until
+from tests.kafka.inflow import MEMBERS, Inflow, ledger_on, producer, wait_until
 
 J = (1, 4)
 VICTIM = "consumer to be disturbed"
@@ -52,6 +55,28 @@ def test_good_refused_repeated_and_poisonous_messages_are_each_taken_once(
         taken[name] for name in ("posted", "duplicate", "rejected")
     )
     assert inflow.consume().read == 0
+
+
+def test_what_steers_a_programme_is_taken_in_its_place(kafka: Kafka, ledger: Ledger) -> None:
+    """Between members' messages of one partition, in their order; and not again."""
+    inflow = Inflow(kafka, ledger, 4, partitions=1)
+    club = inflow.club
+    commands = [
+        *(club.enrol(member) for member in MEMBERS),
+        *(answer(club, member, f"{member}-early", 4) for member in MEMBERS),
+        survey(club, "s1"),
+        *(answer(club, member, f"{member}-1", 4) for member in MEMBERS),
+        objective(club),
+        measure(club, "m", "12"),
+        survey(club, "s2", (1, 7)),
+        *(answer(club, member, f"{member}-2", 7, (1, 7)) for member in MEMBERS),
+    ]
+    inflow.produce([(b"key", encode(command)) for command in commands])
+    progress = inflow.consume()
+    assert (progress.posted, progress.duplicate, progress.rejected) == (len(commands) - 12, 0, 12)
+    assert {row[0] for row in club.refused()} == {"SURVEY_UNKNOWN"}
+    assert inflow.consume().read == 0
+    assert_sound(club, ledger)
 
 
 def test_a_refused_message_is_kept_as_it_came(kafka: Kafka, ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from ledger.store.database import Database
 from tests.broker import Kafka
 from tests.kafka.relaying import Topics, fresh_topics, read_all
 
-Headers = list[tuple[str, bytes | None]]
+Headers = list[tuple[str | bytes, bytes | None]]
 CASES: list[tuple[bytes | None, bytes | None, Headers, int]] = [
     (b"m1", b'{"type":"purchase.v1"', [("traceparent", b"00-1")], 1_700_000_000_123),
     (None, b"\x00\xff not text", [("binary", bytes(range(256))), ("twice", b"1"), ("twice", b"2")], 0),

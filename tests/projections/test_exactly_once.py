@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from projections.balances import Balances
 from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from projections.statement import Statement
+from tests.faults.proxy import Proxy
+from tests.kafka.inflow import wait_until
 from tests.projections.histories import History, new_journals, record
 from tests.projections.test_incremental import check_against_fold
 
@@ -176,4 +179,31 @@ def test_following_folds_what_is_recorded_and_stops_when_told(database: Database
         stop.set()
         follower.join(timeout=10)
     assert not follower.is_alive()
+    check_against_fold(database, journal, history)
+
+
+def test_a_database_that_is_away_is_told_in_one_line(
+    database: Database, database_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every time that it is tried: what failed and in which words, without a traceback. Then it goes on."""
+    (journal,) = new_journals(database)
+    history = History(3, 40)
+    record(database, journal, history.events, {}, each=10)
+    stop = threading.Event()
+    with Proxy(database_dsn) as proxy:
+        away = Database(proxy.dsn)
+        proxy.cut_all(refuse=True)
+        follower = threading.Thread(target=Runner(away, PROJECTIONS).follow, args=(stop,))
+        follower.start()
+        wait_until(lambda: bool(caplog.records))
+        proxy.allow()
+        wait_until(lambda: not Runner(database, PROJECTIONS)._behind())
+        stop.set()
+        follower.join(timeout=10)
+        away.close()
+    assert not follower.is_alive()
+    for each in caplog.records:
+        assert each.exc_info is None
+        told = r"projections: the database failed, trying again in 1.0 s: \w+Error: \S.*"
+        assert re.fullmatch(told, each.getMessage())
     check_against_fold(database, journal, history)

@@ -12,6 +12,7 @@ from ledger.events import TOPICS
 from ledger.evolver import evolve
 from ledger.member import clone, initial
 from ledger.postings import ACCOUNTS, Posting, postings
+from ledger.steering_state import STEERING_EVENTS
 from projections.batch import Batch, Row
 from projections.movements import MOVEMENT_TOPICS, NEVER, later, movements, utc
 from tests.projections.histories import History
@@ -70,6 +71,7 @@ def test_every_topic_that_can_book_points_is_read() -> None:
         "complaint-opened.v1", "complaint-resolved.v1", "follow-up-scheduled.v1", "follow-up-completed.v1",
         "cost-attributed.v1", "wallet-share-surveyed.v1", "programme-created.v1", "terms-published.v1",
     }  # fmt: skip
+    silent |= {event.topic for event in STEERING_EVENTS}
     assert set(TOPICS) == MOVEMENT_TOPICS | silent
 
 

@@ -270,6 +270,8 @@ class Oracle:
                 "keep": at + terms["return_window"] + terms["late_grace"],
                 "lines": [(line.sku, line.quantity, line.amount_minor) for line in command.lines],
                 "back": [[0, 0] for _ in command.lines],
+                "pieces": [pieces(line.cost_minor, line.quantity) for line in command.lines],
+                "costed": [0 for _ in command.lines],
                 "weights": weights,
                 "earned": points,
                 "due": 0,
@@ -300,6 +302,7 @@ class Oracle:
             touched, unmatched = self.return_of_purchase(command, m, at), 0
         else:
             touched, unmatched = self.return_of_anything(command, m, at, terms)
+        self.costs = {key(purchase): cost_of_what_came(purchase) for purchase in touched}
         # What is due is settled for every purchase before the first point is taken.
         dues = [(purchase["lot"], newly_due(purchase)) for purchase in touched]
         for lot, due in dues:
@@ -642,6 +645,23 @@ def take_line(purchase: dict[str, Any], sku: str, quantity: int, amount: int) ->
             quantity -= taken[0]
             amount -= taken[1]
     return quantity, amount
+
+
+def pieces(cost: int | None, quantity: int) -> list[int | None]:
+    """What each piece of a line had cost, in minor units that add up to the line's cost; None where it is not known."""
+    if cost is None:
+        return [None] * quantity
+    upto = [floor(Fraction(cost * number, quantity)) for number in range(quantity + 1)] if quantity else [0]
+    return [upto[number] - upto[number - 1] for number in range(1, quantity + 1)]
+
+
+def cost_of_what_came(purchase: dict[str, Any]) -> int | None:
+    """What the pieces that newly came back had cost; None where one of them has no known cost. Remembers them."""
+    came: list[int | None] = []
+    for number, (costs, back) in enumerate(zip(purchase["pieces"], purchase["back"], strict=True)):
+        came += costs[purchase["costed"][number] : back[0]]
+        purchase["costed"][number] = back[0]
+    return None if None in came else sum(cost for cost in came if cost is not None)
 
 
 def newly_due(purchase: dict[str, Any]) -> int:

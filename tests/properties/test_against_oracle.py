@@ -138,6 +138,7 @@ def purchase_line(draw: st.DrawFn) -> PurchaseLine:
         quantity=draw(st.sampled_from([1, 2, 3, 0])),
         amount_minor=amount,
         category=draw(st.sampled_from(["", "hot", "cold"])),
+        cost_minor=draw(st.sampled_from([100, 7, None, 0])),
         tax_minor=min(amount, draw(st.sampled_from([0, 0, 3]))),
         discount_minor=draw(st.sampled_from([0, 0, 20])),
         reward=draw(st.sampled_from([False, False, True])),
@@ -209,6 +210,9 @@ class CoreBesideOracle(RuleBasedStateMachine):
             for event in events:
                 assert (event.member, event.occurred_at) == (name, at)
                 assert sum(posting.points for posting in postings(event)) == 0, event
+                if isinstance(event, PurchaseReturned):
+                    costs = {(match.purchase_source, match.purchase): match.cost_minor for match in event.matches}
+                    assert costs == self.oracle.costs, event
         self.compare(command)
 
     def instant(self, member: str, shift: int) -> datetime:

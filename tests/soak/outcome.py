@@ -24,13 +24,16 @@ from projections.runner import Runner
 from service.read_models import read_models
 from tests.engine.clubs import Club, assert_sound
 from tests.kafka.relaying import header, ids_of, member_of, read_all
-from tests.soak.traffic import Traffic, wait_for
+from tests.soak.losses import Losses
+from tests.soak.traffic import MEMBERS, NEW_MEMBERS, Traffic, wait_for
 
 REFERENCE_BATCH = 500
 READ_SECONDS_MAX = 120.0
 
 
-def check(club: Club, topic: str, events_topic: str, traffic: Traffic, kafka: Any, reference: Database) -> Counter[str]:
+def check(
+    club: Club, topic: str, events_topic: str, traffic: Traffic, losses: Losses, kafka: Any, reference: Database
+) -> Counter[str]:
     """Raise AssertionError with what is wrong; the counts of messages otherwise."""
     records = read_committed(kafka.bootstrap, topic)
     missing = traffic.acknowledged - {(each.partition, each.offset) for each in records}
@@ -42,6 +45,7 @@ def check(club: Club, topic: str, events_topic: str, traffic: Traffic, kafka: An
     assert streams_of(club) == streams_of(by_right[1]), "members differ from those of a reading without faults"
     aborted = traffic.aborted_ids & {id for _, id in club.commands()}
     assert not aborted, f"of aborted transactions: {sorted(aborted)[:5]}"
+    losses.check()
     assert_sound(club)
     check_relayed(club, kafka, topic, events_topic)
     check_read_models(club.database)
@@ -93,11 +97,12 @@ def take_without_faults(club: Club, records: list[Any], database: Database) -> t
 
 
 def streams_of(club: Club) -> dict[str, list[Any]]:
-    """The history of each member, in order."""
+    """The history of each member of the traffic, in order."""
+    names = {*MEMBERS, *NEW_MEMBERS}
     found: dict[str, list[Any]] = defaultdict(list)
     for rows in club.rows():
         for row in rows:
-            if row.originator_id.startswith(MEMBER_STREAM):
+            if row.originator_id.startswith(MEMBER_STREAM) and member_of(row) in names:
                 state = msgspec.json.decode(row.state)
                 state.pop("sealed", None)
                 found[member_of(row)].append((row.originator_version, row.topic, state, row.command_key))

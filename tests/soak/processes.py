@@ -21,11 +21,11 @@ _numbers = count(1)
 class Program:
     """One `loyalty` process after the other under one name; what they say goes to a file each."""
 
-    def __init__(self, name: str, arguments: list[str], dsn: str, folder: Path) -> None:
+    def __init__(self, name: str, arguments: list[str], dsn: str, folder: Path, **environment: str) -> None:
         self.name = name
         self._arguments = arguments
-        self._dsn = dsn
         self._folder = folder
+        self._environment = {"LOYALTY_DATABASE_URL": dsn, **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._said = folder
         self._started_at = 0.0
@@ -39,11 +39,20 @@ class Program:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.soak.program", *self._arguments],
                 cwd=ROOT,
-                env={**os.environ, "LOYALTY_DATABASE_URL": self._dsn},
+                env={**os.environ, **self._environment},
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def finish(self) -> str:
+        """Start it and wait for its end; what it said. AssertionError if it failed."""
+        self.start()
+        assert self._process is not None
+        code = self._process.wait(STOP_SECONDS_MAX)
+        said = self._said.read_text(errors="replace")
+        assert code == 0, f"{self.name}: exit code {code}\n{said}"
+        return said
 
     def keep_running(self) -> None:
         """Start it again when it has ended by itself; that is a defect, unless it was starting."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
 from consumers.kafka_client import ClientSettings
 from service import cli_kafka
 from service.cli import cli
+from tests.soak.unfenced import remove_the_fence
 
 SESSION_SECONDS = 3.0
+UNFENCED = "LOYALTY_SOAK_UNFENCED"
+"""Set in the environment of a control, which must fail."""
 
 if __name__ == "__main__":
     quick: Any = partial(
@@ -17,4 +21,6 @@ if __name__ == "__main__":
         metadata_max_age_ms=2_000, poll_records_max=500,
     )  # fmt: skip
     cli_kafka.ClientSettings = quick  # type: ignore[misc]
+    if UNFENCED in os.environ:
+        remove_the_fence()
     cli()

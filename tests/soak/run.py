@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Timer
 
 import psycopg2
-from eventsourcing.persistence import PersistenceError
-from kafka.errors import KafkaError
 from msgspec import Struct
-from psycopg2.extensions import make_dsn, parse_dsn
 
-from consumers import dead_letters, relay
-from consumers.kafka_client import LogReader
-from ledger.engine import Ledger
-from ledger.store import sources
-from ledger.store.database import Database
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
 from tests.broker import KafkaBroker
-from tests.engine.clubs import Club
-from tests.faults.proxy import Fault, Proxy
+from tests.faults.proxy import Proxy
+from tests.faults.tcp_proxy import TcpProxy
+from tests.soak.faults import LOCK_TIMEOUT_SECONDS, Faults
 from tests.soak.outcome import check
-from tests.soak.processes import Program
-from tests.soak.program import SESSION_SECONDS
-from tests.soak.traffic import PARTITIONS, Traffic, wait_for
-
-JOURNALS = 3
-CONSUMERS_MAX = 3
-SETTLE_SECONDS_MAX = 240.0
-SERVER_STOP_SECONDS_MAX = 30.0
-COMMIT_LOOK_SECONDS = 2.0
-ARMED_SECONDS_MAX = 2.0
-PAUSE_SECONDS_MAX = 1.5
-"""Between two faults; often there is none, so that they fall into each other's recovery."""
-
-RUSHES = 0.6
-"""Of so many faults there is much to do when they come …"""
-RUSH_SECONDS = (0.1, 0.6)
-"""… which was sent so long before."""
+from tests.soak.stage import Stage
 
 
 class Result(Struct, kw_only=True):
@@ -61,32 +34,45 @@ class Result(Struct, kw_only=True):
 
 
 def run(
-    seed: int, faults: int, broker: KafkaBroker, folder: Path, say: Callable[[str], None] = lambda line: None
+    seed: int,
+    faults: int,
+    broker: KafkaBroker,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    only: str = "",
+    fenced: bool = True,
 ) -> Result:
     """Let so many faults happen, and check what came of it. AssertionError when anything is wrong.
 
-    What the processes said is left in `folder`.
+    What the processes said is left in `folder`. `only` is a part of the names of the faults that may happen
+    (`freeze_consumer`); without `fenced` it is a control (`tests.soak.unfenced`).
     """
     started = time.monotonic()
-    with _server(folder) as (server, dsn), Proxy(dsn) as proxy:
-        soak = _Soak(seed, broker, server, dsn, proxy, folder)
+    network = TcpProxy(broker.ports.proxy, broker.ports.behind_proxy)
+    with network, _server(folder) as (server, dsn), Proxy(dsn) as proxy:
+        stage = Stage(seed, broker, server, dsn, proxy, network, folder, fenced)
+        dealt = Faults(stage, only)
         try:
-            soak.begin()
+            stage.begin()
             for number in range(1, faults + 1):
-                kind = soak.fault(number, faults)
+                kind = dealt.happen(number, faults)
                 say(f"{time.monotonic() - started:7.1f} s  {number:4} of {faults}  {kind}")
-            soak.settle()
+            stage.settle()
             say(f"{time.monotonic() - started:7.1f} s  settled")
-            soak.end()
-            messages = check(soak.club, soak.topic, soak.events_topic, soak.traffic, broker, soak.reference())
+            stage.end()
+            reference = stage.reference()
+            messages = check(
+                stage.club, stage.topic, stage.events_topic, stage.traffic, stage.losses, broker, reference
+            )
         finally:
-            soak.close()
+            stage.close()
         return Result(
-            faults=soak.counts,
+            faults=dealt.counts,
             messages=messages,
             fenced=sum(file.read_text(errors="replace").count("taken over by") for file in folder.glob("*.log")),
-            ended_at_start=sum(each.ended_early for each in soak.programs),
-            producer_failures=soak.traffic.failures,
+            ended_at_start=sum(each.ended_early for each in stage.programs),
+            producer_failures=stage.traffic.failures,
             seconds=time.monotonic() - started,
         )
 
@@ -98,242 +84,10 @@ def _server(folder: Path) -> Iterator[tuple[EmbeddedPostgres, str]]:
         try:
             dsn = server.start()
             migrate(dsn)
+            with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cur:
+                cur.execute("SELECT format('ALTER DATABASE %%I SET lock_timeout = %%L', current_database(), %s)",
+                            (f"{LOCK_TIMEOUT_SECONDS}s",))  # fmt: skip
+                cur.execute(*cur.fetchone() or ())
             yield server, dsn
         finally:
             server.stop()
-
-
-class _Soak:
-    """The processes and servers of one run, and what can be done to them."""
-
-    def __init__(
-        self, seed: int, broker: KafkaBroker, server: EmbeddedPostgres, dsn: str, proxy: Proxy, folder: Path
-    ) -> None:
-        self._pick = random.Random(seed)
-        self._seed = seed
-        self._broker = broker
-        self._server = server
-        self._dsn = dsn
-        self._proxy = proxy
-        self._folder = folder
-        self._database = Database(dsn)
-        self._deck: list[Callable[[], str | None]] = []
-        self.counts: Counter[str] = Counter()
-        self.topic = f"soak-{os.getpid()}-{seed}"
-        self.events_topic = f"{self.topic}.events"
-        ledger = Ledger(self._database)
-        self.club = Club(self._database, JOURNALS).open(ledger)
-        ledger.close()
-        broker.create_topic(self.topic, PARTITIONS, max_message_bytes=4 << 20)
-        # Some reach the database through the proxy, which can fail at a chosen message.
-        self._consumers = [self._consumer(1, proxy.dsn), self._consumer(2, dsn)]
-        self._joined = 2
-        self._relay = Program("relay", ["relay", "--bootstrap", broker.bootstrap, "--topic", self.events_topic,
-                                        "--balances-topic", f"{self.topic}.balances", "--partitions", "3"],
-                              dsn, folder)  # fmt: skip
-        self.programs = [*self._consumers, self._relay]
-        self.traffic = Traffic(broker.bootstrap, self.topic, self.club, seed)
-
-    def _consumer(self, number: int, dsn: str) -> Program:
-        arguments = ["consume", "--bootstrap", self._broker.bootstrap, "--topic", self.topic, "--group", self.topic,
-                     "--programme", self.club.name, "--auto-enrol"]  # fmt: skip
-        return Program(f"consumer-{number}", arguments, dsn, self._folder)
-
-    # --- the run -----------------------------------------------------------------------------------------------
-
-    def begin(self) -> None:
-        for program in self.programs:
-            program.start()
-        wait_for(lambda: any(each.next_offset for each in self._partitions()), 60, "nothing is consumed")
-
-    def fault(self, number: int, faults: int) -> str:
-        """Let the next fault happen; what it was. Every kind comes once before any comes again."""
-        for program in self.programs:
-            program.keep_running()
-        if self._pick.random() < RUSHES:
-            self.traffic.rush.set()
-            time.sleep(self._pick.uniform(*RUSH_SECONDS))
-        if number == max(faults // 2, 1):
-            kind: str | None = self._add_partition()
-        else:
-            kind = None
-        while kind is None:
-            if not self._deck:
-                self._deck = self._pick.sample(self._kinds(), len(self._kinds()))
-            kind = self._deck.pop()()
-        self.counts[kind] += 1
-        time.sleep(self._pick.choice([0.0, self._pick.uniform(0, PAUSE_SECONDS_MAX)]))
-        return kind
-
-    def settle(self) -> None:
-        """No more faults: everything comes back, and takes and publishes what there is."""
-        self._proxy.release()
-        self._proxy.allow()
-        self.traffic.close()
-
-        def settled() -> bool:
-            for program in self.programs:
-                program.keep_running()
-            try:
-                return self._is_settled()
-            except (PersistenceError, KafkaError):  # our own connections broke with the others
-                return False
-
-        wait_for(settled, SETTLE_SECONDS_MAX, "it does not settle")
-
-    def _is_settled(self) -> bool:
-        with LogReader(self._broker.bootstrap) as reader:
-            ends = {partition: at.end for (_, partition), at in reader.bounds([self.topic]).items()}
-        return {each.partition: each.next_offset for each in self._partitions()} == ends and not (
-            relay.lag(self._database, self.events_topic) or dead_letters.waiting(self._database)
-        )
-
-    def end(self) -> None:
-        for program in self.programs:
-            program.end()
-        defects = [defect for program in self.programs for defect in program.defects]
-        assert not defects, "\n".join(defects)
-
-    def close(self) -> None:
-        for program in self.programs:
-            program.kill()
-        with suppress(Exception):  # what ended the run is what matters
-            self.traffic.close()
-        self._database.close()
-
-    def reference(self) -> Database:
-        """A fresh database for the reading without faults."""
-        connection = psycopg2.connect(self._dsn)
-        connection.autocommit = True
-        with connection.cursor() as cur:
-            cur.execute("CREATE DATABASE reference TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
-        connection.close()
-        dsn = make_dsn(**{**parse_dsn(self._dsn), "dbname": "reference"})
-        migrate(dsn)
-        return Database(dsn)
-
-    def _partitions(self) -> list[sources.Partition]:
-        with self._database.connection() as cur:
-            return sources.partitions(cur, self.topic)
-
-    # --- faults: what it was, or None where it cannot happen now ------------------------------------------------
-
-    def _kinds(self) -> list[Callable[[], str | None]]:
-        return [
-            self._kill_consumer, self._freeze_consumer, self._kill_relay, self._freeze_relay, self._kill_broker,
-            self._stop_broker, self._pause_broker, self._terminate_backends, self._terminate_in_commit,
-            self._cut_at_commit, self._cut_all, self._restart_server, self._crash_server, self._join, self._leave,
-        ]  # fmt: skip
-
-    def _kill_consumer(self) -> str:
-        return self._kill(self._pick.choice(self._consumers), "consumer killed")
-
-    def _kill_relay(self) -> str:
-        return self._kill(self._relay, "relay killed")
-
-    def _kill(self, program: Program, kind: str) -> str:
-        program.kill()
-        program.start()
-        return kind
-
-    def _freeze_consumer(self) -> str:
-        return self._freeze(self._pick.choice(self._consumers), "consumer stopped past its session, then continued")
-
-    def _freeze_relay(self) -> str:
-        return self._freeze(self._relay, "relay stopped, then continued")
-
-    def _freeze(self, program: Program, kind: str) -> str:
-        program.pause()
-        time.sleep(SESSION_SECONDS * self._pick.uniform(1.1, 1.6))
-        program.resume()
-        return kind
-
-    def _kill_broker(self) -> str:
-        self._broker.kill()
-        self._broker.start()
-        return "broker killed"
-
-    def _stop_broker(self) -> str:
-        self._broker.stop()
-        self._broker.start()
-        return "broker restarted"
-
-    def _pause_broker(self) -> str:
-        self._broker.pause()
-        time.sleep(self._pick.uniform(0.5, 3.0))
-        self._broker.resume()
-        return "broker paused"
-
-    def _terminate_backends(self) -> str:
-        self._terminate(f"random() < {self._pick.uniform(0.2, 1.0):.2f}")
-        return "backends terminated"
-
-    def _terminate_in_commit(self) -> str | None:
-        deadline = time.monotonic() + COMMIT_LOOK_SECONDS
-        while time.monotonic() < deadline:
-            if self._terminate("state = 'active' AND query LIKE '%COMMIT%'"):
-                return "backend terminated in COMMIT"
-        return None
-
-    def _terminate(self, which: str) -> int:
-        connection = psycopg2.connect(self._dsn)
-        try:
-            with connection.cursor() as cur:
-                cur.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-                    f" AND pid <> pg_backend_pid() AND {which}"
-                )
-                return cur.rowcount
-        finally:
-            connection.close()
-
-    def _cut_at_commit(self) -> str | None:
-        faults: list[Fault] = ["cut before", "cut after", "drop reply", "half close", "delay"]
-        fault = self._pick.choice(faults)
-        self._proxy.arm(fault, b"COMMIT")
-        if not self._proxy.reached.wait(ARMED_SECONDS_MAX):
-            return None  # it stays armed, and may be reached later
-        if fault == "delay":
-            Timer(self._pick.uniform(0.2, 2.0), self._proxy.release).start()
-        return f"connection at COMMIT: {fault}"
-
-    def _cut_all(self) -> str:
-        self._proxy.cut_all(refuse=True)
-        time.sleep(self._pick.uniform(0, 1.5))
-        self._proxy.allow()
-        return "connections cut and refused"
-
-    def _restart_server(self) -> str:
-        self._server.stop()
-        self._server.start()
-        return "server restarted"
-
-    def _crash_server(self) -> str:
-        """SIGQUIT: every backend quits at once, nothing is written out, the next start recovers."""
-        lock = self._server.data_directory / "postmaster.pid"
-        os.kill(int(lock.read_text().split()[0]), signal.SIGQUIT)
-        wait_for(lambda: not lock.exists(), SERVER_STOP_SECONDS_MAX, "the server does not quit")
-        self._server.start()
-        return "server crashed"
-
-    def _join(self) -> str | None:
-        if len(self._consumers) == CONSUMERS_MAX:
-            return None
-        self._joined += 1
-        consumer = self._consumer(self._joined, self._pick.choice([self._dsn, self._proxy.dsn]))
-        self._consumers.append(consumer)
-        self.programs.append(consumer)
-        consumer.start()
-        return "consumer joined"
-
-    def _leave(self) -> str | None:
-        if len(self._consumers) == 1:
-            return None
-        consumer = self._consumers.pop(self._pick.randrange(len(self._consumers)))
-        consumer.end()
-        return "consumer left"
-
-    def _add_partition(self) -> str:
-        with self._broker.admin() as admin:
-            admin.create_partitions({self.topic: PARTITIONS + 1})
-        return "partition added"

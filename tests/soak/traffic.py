@@ -7,14 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
+from consumers.inbound import MESSAGE_BYTES_MAX
 from ledger.codec import encode
 from ledger.commands import PurchaseLine
 from tests.engine.clubs import Club
@@ -24,11 +26,22 @@ PARTITIONS = 4
 MEMBERS = [f"m{number}" for number in range(40)]
 NEW_MEMBERS = [f"n{number}" for number in range(10)]
 """Their partition is the one that is added during the run, so that no member ever changes partition."""
+FAR_INSTANTS = [datetime(1, 1, 2, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
+CLOCKS_MS = [0, 946_684_800_000, 4_102_444_800_000]
+TOPIC_CONFIG = {
+    "max_message_bytes": 4 << 20,
+    "message_timestamp_after_max_ms": 2**63 - 1,
+    "retention_ms": -1,  # what is old by its timestamp stays too, …
+    "segment_ms": 2**63 - 1,  # … and begins no new file
+}
 BURST_MAX = 40
 RUSH = 1_500
 """So many at once keep every consumer busy when the fault comes."""
 PAUSE_SECONDS_MAX = 0.3
 TRANSACTION_TIMEOUT_MS = 5_000
+"""The broker aborts it then, so the producer need not try longer to send what is in it."""
+TRANSACTION_END_MS_MAX = 10_000
+CLOSE_SECONDS_MAX = 5.0
 RECENT_MAX = 200
 JOIN_SECONDS_MAX = 150.0
 
@@ -49,6 +62,7 @@ class Traffic:
         self._stop = Event()
         self._recent: deque[Message] = deque(maxlen=RECENT_MAX)
         self._seed = seed
+        self._clocks = random.Random(f"clocks {seed}")
         self.acknowledged: set[tuple[int, int]] = set()
         self.aborted_ids: set[str] = set()
         self.failures = 0
@@ -91,10 +105,15 @@ class Traffic:
             command = msgspec.structs.replace(command, currency="EUR")
         elif draw > 0.98:
             command = msgspec.structs.replace(command, programme="nowhere")
-        elif draw > 0.978:
+        elif draw > 0.979:  # long before the programme began, or long after anything that can have happened
+            command = msgspec.structs.replace(command, occurred_at=pick.choice(FAR_INSTANTS))
+        elif draw > 0.977:
             lines = [PurchaseLine(sku=f"A{n}", quantity=1, amount_minor=100) for n in range(500)]
             command = msgspec.structs.replace(command, lines=lines)
-        message = Message(partition, member.encode(), encode(command))
+        value = encode(command)
+        if 0.975 < draw <= 0.977:  # as large as can be, or a byte more
+            value = value[:-1].ljust(MESSAGE_BYTES_MAX - pick.choice([0, 1])) + value[-1:]
+        message = Message(partition, member.encode(), value)
         if again and draw < 0.04:  # the same id, another body
             other = self._club.buy(member, id, dollars=99, minutes=minutes + 1)
             self._recent.append(message._replace(value=encode(other)))
@@ -130,7 +149,8 @@ class Traffic:
         pick, number = random.Random(f"transactions {self._seed}"), 0
         while not self._stop.is_set():
             try:
-                settings = {"transactional_id": self._topic, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS}
+                settings = {"transactional_id": self._topic, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS,
+                            "delivery_timeout_ms": TRANSACTION_TIMEOUT_MS, "request_timeout_ms": 3_000}  # fmt: skip
                 with _closing(self._producer(**settings)) as producer:
                     producer.init_transactions()
                     while not self._stop.wait(pick.uniform(0.2, 1.0)):
@@ -146,11 +166,11 @@ class Traffic:
         ids = [f"t{number}-{each}" for each in range(pick.randrange(1, 8))]
         sent = deque(self._send(producer, self._purchase(pick, id, members, again=False)) for id in ids)
         producer.flush(timeout=60)
-        if pick.random() < 0.5:
-            producer.abort_transaction()
+        commit = pick.random() < 0.5
+        if not commit:
             self.aborted_ids.update(ids)
-        else:
-            producer.commit_transaction()
+        _end_transaction(producer, commit=commit)
+        if commit:
             self._note(sent, wait=True)
 
     def _members(self, producer: KafkaProducer) -> list[str]:
@@ -159,14 +179,16 @@ class Traffic:
         return [*MEMBERS, *NEW_MEMBERS] if known else MEMBERS
 
     def _producer(self, **settings: Any) -> KafkaProducer:
+        given = {"delivery_timeout_ms": 60_000, "request_timeout_ms": 10_000} | settings
         return KafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", max_request_size=4 << 20, linger_ms=5,
-            reconnect_backoff_max_ms=500, delivery_timeout_ms=60_000, request_timeout_ms=10_000,
-            metadata_max_age_ms=1_000, **settings,
+            reconnect_backoff_max_ms=500, metadata_max_age_ms=1_000, **given,
         )  # fmt: skip
 
     def _send(self, producer: KafkaProducer, message: Message) -> Any:
-        return producer.send(self._topic, message.value, message.key, partition=message.partition)
+        """Now and then with the timestamp of a clock that is wrong."""
+        wrong = self._clocks.choice(CLOCKS_MS) if self._clocks.random() < 0.02 else None
+        return producer.send(self._topic, message.value, message.key, partition=message.partition, timestamp_ms=wrong)
 
     def _note(self, sent: deque[Any], *, wait: bool) -> None:
         while sent and (wait or sent[0].is_done):
@@ -175,6 +197,18 @@ class Traffic:
                 self.acknowledged.add((told.partition, told.offset))
             except KafkaError:
                 self.failures += 1
+
+
+def _end_transaction(producer: Any, *, commit: bool) -> None:
+    """As commit_transaction and abort_transaction, which wait for ever where a broker that was killed had the answer.
+
+    Raises KafkaTimeoutError; the next producer of the same name then ends what may be left of it.
+    """
+    manager = producer._transaction_manager
+    result = manager.begin_commit() if commit else manager.begin_abort()
+    producer._sender.wakeup()
+    if not result.wait(TRANSACTION_END_MS_MAX):
+        raise KafkaTimeoutError("the transaction does not end")
 
 
 class _closing:  # noqa: N801 - as contextlib's, but bounded
@@ -186,7 +220,7 @@ class _closing:  # noqa: N801 - as contextlib's, but bounded
 
     def __exit__(self, *raised: object) -> None:
         with suppress(KafkaError, AssertionError):
-            self._producer.close(timeout=20)
+            self._producer.close(timeout=CLOSE_SECONDS_MAX)
 
 
 def wait_for(holds: Any, seconds_max: float, what: str) -> None:
