@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from eventsourcing.persistence import PersistenceError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.events import SurveyAnswered
+from ledger.events import (
+    FollowUpCompleted,
+    FollowUpScheduled,
+    MemberEnrolled,
+    MemberErased,
+    MembersMerged,
+    MergeUndone,
+    SurveyAnswered,
+)
 from ledger.store.database import Database
 from ledger.values import FAR
 from projections.rebuild import rebuild, table_digests
@@ -226,3 +235,85 @@ def test_a_runner_killed_in_mid_run_is_resumed_without_loss_or_doubling(database
     assert Runner(database, PROJECTIONS).run_once() == 0
     check(database, journals, history)
     check_rebuild(database, database_dsn)
+
+
+def event(kind: Any, id: str, hour: int = 0, **fields: Any) -> Any:
+    at = datetime(2026, 2, 1, tzinfo=UTC) + timedelta(hours=hour)
+    return kind(programme="club", source="desk", id=id, **({"member": "bob", "occurred_at": at} | fields))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([MembersMerged], ("merged", "ann")),
+        ([MembersMerged, MergeUndone], ("open", None)),
+        ([MembersMerged, MergeUndone, MemberErased], ("erased", None)),
+        ([MembersMerged, MemberErased], ("erased", "ann")),
+        ([MembersMerged, MergeUndone, MembersMerged], ("merged", "ann")),
+    ],
+)
+def test_a_merge_holds_until_it_is_undone(database: Database, limit: int, steps: Sequence[Any], expected: Any) -> None:
+    """An erased member stays with the one that it was merged into: that merge cannot be undone."""
+    sides = {MembersMerged: {"side": "out", "other": "ann"}, MergeUndone: {"side": "in", "other": "ann"}}
+    journals = new_programme(database, "club")
+    events = [event(kind, f"e-{number}", number, **sides.get(kind, {})) for number, kind in enumerate(steps)]
+    record_members(database, journals, [event(MemberEnrolled, "e"), *events], {})
+    Runner(database, PROJECTIONS, batch_events_max=limit).run_once()
+    with database.connection() as cur:
+        cur.execute("SELECT status, merged_into FROM satisfaction_members WHERE member = 'bob'")
+        assert cur.fetchone() == expected
+
+
+def test_the_ends_of_the_calendar_and_of_numbers_are_folded(database: Database) -> None:
+    """A follow-up due at the last instant there is, a scale beyond 64 bits, half a millionth."""
+    huge = 10**20
+    events = [
+        event(MemberEnrolled, "e"),
+        event(FollowUpScheduled, "f", due_at=FAR),
+        event(SurveyAnswered, "a", instrument="CES", scale=(0, huge), answers={"q": huge}),
+        event(SurveyAnswered, "b", instrument="CSAT", scale=(1, 5), answers={"q": 4.0000005, "why": "\x00 \\ \n"}),
+    ]
+    journals = new_programme(database, "club")
+    record_members(database, journals, events, {})
+    Runner(database, PROJECTIONS).run_once()
+    with database.connection() as cur:
+        cur.execute("SELECT score, answers::text FROM survey_answers ORDER BY position")
+        (huge_score, _), (score, answers) = cur.fetchall()
+        assert (huge_score, score) == (huge, Decimal("4.000000"))
+        assert json.loads(answers) == {"q": 4.0000005, "why": "\x00 \\ \n"}
+        cur.execute("SELECT due_day::text FROM follow_ups")
+        assert cur.fetchone() == ("9999-12-31",)
+
+
+def test_an_answer_recorded_late_does_not_take_the_place_of_a_newer_one(database: Database) -> None:
+    """Two at one instant: the one recorded last."""
+    journals = new_programme(database, "club")
+    fields: Any = {"instrument": "NPS", "scale": (0, 10)}
+    events = [event(SurveyAnswered, "a", 5, answers={"q": 9}, **fields)]
+    events += [event(SurveyAnswered, f"b-{hour}", hour, answers={"q": hour}, **fields) for hour in (2, 5, 4)]
+    record_members(database, journals, events, {})
+    Runner(database, PROJECTIONS, batch_events_max=1).run_once()
+    with database.connection() as cur:
+        (found,) = read_latest_answers(cur, journals, "bob")
+    assert (found.score, found.satisfied) == (5, False)
+
+
+def test_a_late_completion_is_not_known_before_it_was(database: Database) -> None:
+    """As of a day between due and done the follow-up is open, for the programme and wherever it counts."""
+    place = {"channel": "app", "touchpoint": "delivery"}
+    due_at = datetime(2026, 2, 2, tzinfo=UTC)
+    events = [
+        event(FollowUpScheduled, "f", due_at=due_at, **place),
+        event(FollowUpCompleted, "done", 24 * 19, follow_up="f", due_at=due_at),
+    ]
+    journals = new_programme(database, "club")
+    record_members(database, journals, events, {})
+    Runner(database, PROJECTIONS).run_once()
+    edges: Any = {"by": "month", "from_on": date(2026, 2, 1), "until_on": date(2026, 3, 1)}
+    with database.connection() as cur:
+        for day, due, late in ((2, 0, None), (10, 1, 0.0), (19, 1, 0.0), (20, 1, 100.0)):
+            today = date(2026, 2, day)
+            found = [read_timeline(cur, journals, per=per, today=today, **edges) for per in DIMENSIONS]  # type: ignore[arg-type]
+            found.append(read_member_timeline(cur, journals, "bob", today=today, **edges))
+            assert [(entry.follow_ups, entry.figures["late_rate"].value) for (entry,) in found] == [(due, late)] * 5
