@@ -13,8 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from io import RawIOBase
@@ -22,12 +20,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, TypeVar
 
-import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from audit.export_source import Head, read_heads, reader, write_checkpoints
 from audit.manifest import (
-    CHECKPOINTS,
     MANIFEST,
     PROGRESS,
     ExportError,
@@ -37,9 +34,9 @@ from audit.manifest import (
     Progress,
     Segment,
     encoded,
+    exported_files,
     progress_of,
     read_manifest,
-    segment_files,
     segment_path,
     settle,
     sha256_of,
@@ -58,7 +55,7 @@ from audit.segments import (
     page_query,
 )
 from ledger.hashing import Frontier
-from ledger.store.database import PgCursor, connect, translated
+from ledger.store.database import PgCursor
 
 PACKAGE: Final = "loyalty-ledger"
 SEGMENT_EVENTS: Final = 100_000
@@ -76,17 +73,6 @@ Told = Callable[[int, int], None]
 
 T = TypeVar("T")
 S = TypeVar("S")
-
-
-class _Head(NamedTuple):
-    journal: int
-    programme: str
-    ordinal: int
-    position: int
-    root: bytes
-    frontier: bytes
-    recorded_at: datetime
-    journals: int | None
 
 
 class ExportReport(NamedTuple):
@@ -113,10 +99,10 @@ def export(
     eventsourcing.persistence when the database fails.
     """
     _prepare(folder, from_scratch)
-    with _reader(dsn) as cur, progress_of(folder) as progress:
+    with reader(dsn) as cur, progress_of(folder) as progress:
         before = read_manifest(folder) if (folder / MANIFEST).exists() else None
         segment_events = before.segment_events if before else segment_events
-        cut_at, heads = _heads(cur, programmes)
+        cut_at, heads = read_heads(cur, programmes)
         _check_same(before, heads, folder)
         known = {segment.path: segment for segment in [*(before.segments if before else []), *progress.segments()]}
         exporter = _Exporter(cur, folder, progress, known, segment_events, on_progress)
@@ -126,6 +112,7 @@ def export(
             cut_at=cut_at,
             segment_events=segment_events,
             programmes=exported,
+            checkpoints=write_checkpoints(cur, folder, exported),
         )
         write_whole(folder / MANIFEST, encoded(manifest))
         _tidy(folder, manifest)
@@ -148,11 +135,11 @@ def _prepare(folder: Path, from_scratch: bool) -> None:
             raise ExportError(f"{folder} is not empty, and what it holds is no export")
     elif from_scratch:
         with progress_of(folder):
-            for path in [ours[0], *segment_files(folder), *(folder / CHECKPOINTS).glob("*"), ours[1]]:
+            for path in [ours[0], *exported_files(folder), ours[1]]:
                 path.unlink(missing_ok=True)
 
 
-def _check_same(before: Manifest | None, heads: list[_Head], folder: Path) -> None:
+def _check_same(before: Manifest | None, heads: list[Head], folder: Path) -> None:
     """What the folder holds must be of the journals that are to be exported."""
     if before is None:
         return
@@ -169,9 +156,9 @@ def _check_same(before: Manifest | None, heads: list[_Head], folder: Path) -> No
 
 
 def _tidy(folder: Path, manifest: Manifest) -> None:
-    """Remove segments that were replaced, and what a killed export left."""
-    listed = {folder / segment.path for segment in manifest.segments}
-    for path in segment_files(folder):
+    """Remove files that were replaced, and what a killed export left."""
+    listed = {folder / path for path in manifest.paths}
+    for path in exported_files(folder):
         if path not in listed:
             path.unlink()
 
@@ -199,7 +186,7 @@ class _Exporter:
         self._segment_events = segment_events
         self._on_progress = on_progress
 
-    def run(self, heads: list[_Head]) -> list[ProgrammeExport]:
+    def run(self, heads: list[Head]) -> list[ProgrammeExport]:
         reused = {head.journal: self._reused(head) for head in heads}
         self._total = sum(head.position - sum(one.rows for one in reused[head.journal]) for head in heads)
         self._on_progress(0, self._total)
@@ -209,7 +196,7 @@ class _Exporter:
             programme.journals.append(self._journal(head, reused[head.journal]))
         return list(programmes.values())
 
-    def _reused(self, head: _Head) -> list[Segment]:
+    def _reused(self, head: Head) -> list[Segment]:
         """The segments from position 1 on that are there already, each with the bytes that it was written with."""
         segments: list[Segment] = []
         for first, last in self._ranges(0, head.position):
@@ -227,7 +214,7 @@ class _Exporter:
         for first in range(after + 1, upto + 1, self._segment_events):
             yield first, min(first + self._segment_events - 1, upto)
 
-    def _journal(self, head: _Head, segments: list[Segment]) -> JournalExport:
+    def _journal(self, head: Head, segments: list[Segment]) -> JournalExport:
         tree = segments[-1].tree() if segments else Frontier()
         assert head.journals is not None
         whose = Whose(head.journal, head.programme, head.ordinal, head.journals)
@@ -355,42 +342,3 @@ def ahead(pool: ThreadPoolExecutor, function: Callable[[S], T], items: Iterable[
         waiting = following
     if waiting is not None:
         yield waiting.result()
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _reader(dsn: str) -> Iterator[PgCursor]:
-    """A cursor that may only read, with plans that read a journal in order of position."""
-    connection = connect(dsn, "loyalty_reader")
-    try:
-        with closing(connection), connection.cursor() as cur:
-            cur.execute(
-                "SET default_transaction_read_only = on; SET max_parallel_workers_per_gather = 0; SET jit = off"
-            )
-            cur.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
-            yield cur
-    except psycopg2.Error as error:
-        raise translated(error) from error
-
-
-def _heads(cur: PgCursor, programmes: Sequence[str] | None) -> tuple[datetime, list[_Head]]:
-    """The moment of the cut, and where the journals of the programmes end then: by programme and ordinal."""
-    cur.execute(
-        "SELECT now(), journal, journals.name, ordinal, position, root, frontier, recorded_at, programmes.journals"
-        " FROM journals LEFT JOIN programmes ON programme = journals.name"
-        " WHERE kind = 'programme' AND (%(names)s::text[] IS NULL OR journals.name = ANY (%(names)s))"
-        " ORDER BY journals.name, ordinal",
-        {"names": None if programmes is None else list(programmes)},
-    )
-    rows = cur.fetchall()
-    heads = [_Head(*row[1:5], bytes(row[5]), bytes(row[6]), *row[7:]) for row in rows]
-    found = {head.programme for head in heads}
-    if missing := set(programmes or ()) - found:
-        raise ExportError(f"there is no programme {min(missing)!r}")
-    if not heads:
-        raise ExportError("there is nothing to export: the ledger has no programme")
-    if partial := [head.programme for head in heads if head.journals is None]:
-        raise ExportError(f"the programme {partial[0]!r} is not whole: it is being imported")
-    return rows[0][0], heads

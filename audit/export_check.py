@@ -8,6 +8,7 @@ anew as well is found by the root in a signed checkpoint, or by the hash of the 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -24,8 +25,8 @@ from audit.manifest import (
     Manifest,
     ProgrammeExport,
     Segment,
+    exported_files,
     read_manifest,
-    segment_files,
     sha256_of,
 )
 from audit.rows import UNREADABLE
@@ -45,6 +46,9 @@ from ledger.hashing import Frontier
 
 SINCE_EVER = -(2**63)
 
+Committed = dict[int, dict[int, tuple[Path, bytes]]]
+"""Journal → size → the file of a checkpoint, and the root that it commits to."""
+
 
 class CheckedPage(NamedTuple):
     """Events found good, and their fields as they are framed for hashing."""
@@ -60,10 +64,11 @@ def check_export(folder: Path, *, on_progress: Told = lambda done, total: None) 
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
+    committed = committed_roots(folder, manifest)
     done = 0
     for programme in manifest.programmes:
         for journal in programme.journals:
-            check = JournalCheck(folder, programme, journal)
+            check = JournalCheck(folder, programme, journal, committed)
             for number in range(len(journal.segments)):
                 for page in check.segment(number):
                     done += len(page.events)
@@ -77,22 +82,16 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 
     Raises ExportError.
     """
-    listed = {folder / segment.path for segment in manifest.segments}
-    there = set(segment_files(folder))
+    listed = {folder / path for path in manifest.paths}
+    there = set(exported_files(folder))
     for path in sorted(listed - there):
         raise ExportError(f"{path} is missing")
     for path in sorted(there - listed):
         raise ExportError(f"{path} is no part of the export: the manifest does not have it")
-    for checkpoint in manifest.checkpoints:
-        path = folder / checkpoint.path
-        if not path.is_file():
-            raise ExportError(f"{path} is missing")
-        if sha256(path.read_bytes()).hexdigest() != checkpoint.sha256:
-            raise ExportError(f"{path} was changed: its SHA-256 is not that of the manifest")
 
 
 class JournalCheck:
-    """Checks the segments of a journal one after the other, from `tree` on, whose last event was recorded at `since`
+    """Checks the segments of a journal one after the other, against the roots that were `committed` to, from `tree` on, whose last event was recorded at `since`
     (microseconds since 1970).
     """
 
@@ -101,6 +100,7 @@ class JournalCheck:
         folder: Path,
         programme: ProgrammeExport,
         journal: JournalExport,
+        committed: Committed,
         tree: Frontier | None = None,
         since: int = SINCE_EVER,
     ) -> None:
@@ -109,6 +109,7 @@ class JournalCheck:
         self._journal = journal
         self._whose = Whose(journal.journal, programme.programme, journal.ordinal, len(programme.journals))
         self.since = since
+        self._committed = committed.get(journal.journal, {})
 
     def segment(self, number: int) -> Iterator[CheckedPage]:
         """The pages of a segment, by its number from 0. Only when they are through is the segment known to be good.
@@ -164,9 +165,20 @@ class JournalCheck:
             row = after - segment.first + 1 + error.row + 1
             raise ExportError(f"{path}, row {row}: {error}") from error
         if len(page):
-            self.tree.append_all(leaves)
+            self._append(leaves)
             self.since = page.column("recorded_at").view(pa.int64())[-1].as_py()
         return CheckedPage(page, fields)
+
+    def _append(self, leaves: list[bytes]) -> None:
+        """Put leaves into the tree, and compare its root with every checkpoint that is passed."""
+        start, end = self.tree.size, self.tree.size + len(leaves)
+        for size in sorted(size for size in self._committed if start < size <= end):
+            self.tree.append_all(leaves[self.tree.size - start : size - start])
+            path, root = self._committed[size]
+            if self.tree.root() != root:
+                words = f"the positions 1 to {size} of journal {self._journal.journal} are not what it committed to"
+                raise ExportError(f"{path}: {words}")
+        self.tree.append_all(leaves[self.tree.size - start :])
 
     def _check_creation(self, page: pa.RecordBatch) -> None:
         """The first event of a programme creates it, with as many journals as the manifest has."""
@@ -181,6 +193,29 @@ class JournalCheck:
             raise Refused(0, 1, f"is a {topic}, where the programme must be created")
         if event.journals != self._whose.journals:
             raise Refused(0, 1, f"creates {event.journals} journals; the manifest has {self._whose.journals}")
+
+
+def committed_roots(folder: Path, manifest: Manifest) -> Committed:
+    """What the checkpoints say. Their signatures are for those who have the keys.
+
+    Raises ExportError where a file is not what the manifest says of it.
+
+    Source: C2SP tlog-checkpoint (https://c2sp.org/tlog-checkpoint): origin, size and root are the first three lines.
+    """
+    committed: Committed = {}
+    for file in manifest.checkpoints:
+        path = folder / file.path
+        data = path.read_bytes()
+        if sha256(data).hexdigest() != file.sha256:
+            raise ExportError(f"{path} was changed: its SHA-256 is not that of the manifest")
+        try:
+            origin, size, root = data.decode().split("\n")[:3]
+            committed.setdefault(file.journal, {})[file.size] = (path, b64decode(root, validate=True))
+        except ValueError as error:
+            raise ExportError(f"{path} is no checkpoint: {error}") from error
+        if size != str(file.size) or origin.rpartition("/")[2] != str(file.journal):
+            raise ExportError(f"{path} is a checkpoint of {origin}, size {size}")
+    return committed
 
 
 def _other_column(schema: pa.Schema) -> str:

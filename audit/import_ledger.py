@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import psycopg2
 
 from audit.export import Told
-from audit.export_check import SINCE_EVER, JournalCheck, check_files
+from audit.export_check import SINCE_EVER, JournalCheck, check_files, committed_roots
 from audit.manifest import ExportError, JournalExport, Manifest, ProgrammeExport, read_manifest
 from audit.rows import COLUMNS
 from audit.segments import copy_stream
@@ -68,6 +68,7 @@ class _Importer:
         self._folder = folder
         self._jobs = [_Job(programme, journal) for programme in manifest.programmes for journal in programme.journals]
         self._manifest = manifest
+        self._committed = committed_roots(folder, manifest)
         self._on_progress = on_progress
 
     def run(self) -> None:
@@ -142,7 +143,7 @@ class _Importer:
         if head.position != segment.first - 1 or _root_at(job.journal, head.position) != head.frontier.root():
             raise ExportError(f"journal {job.journal.journal} was written to during the import")
         since = (head.recorded_at - _UNIX_EPOCH) // _MICROSECOND if head.position else SINCE_EVER
-        check = JournalCheck(self._folder, job.programme, job.journal, head.frontier, since)
+        check = JournalCheck(self._folder, job.programme, job.journal, self._committed, head.frontier, since)
         for page in check.segment(number):
             stream = copy_stream(page.events, page.fields, job.journal.journal)
             self._cur.copy_expert(_COPY, BytesIO(stream), COPY_CHUNK_BYTES)

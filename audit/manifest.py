@@ -32,7 +32,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 
 _UNSIGNED = "0" * 64
-_SEGMENT_FILE = re.compile(r"\d{12,}-\d{12,}\.parquet(\.part)?")
+_EXPORTED_FILE = re.compile(r"\d{12,}-(\d{12,}\.parquet|[0-9a-f]{12}\.txt)(\.part)?")
 
 
 class ExportError(ValueError):
@@ -85,9 +85,11 @@ class ProgrammeExport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class CheckpointFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A signed checkpoint, as it was signed."""
+    """A signed checkpoint of a journal's first `size` events: the note, with the signatures that it has."""
 
-    path: Annotated[str, Meta(pattern=r"^checkpoints/[A-Za-z0-9=._-]+$")]
+    path: str
+    journal: Positive
+    size: Positive
     sha256: Sha256Hex
 
 
@@ -113,6 +115,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return [segment for journal in self.journals for segment in journal.segments]
 
     @property
+    def paths(self) -> list[str]:
+        """All files but the manifest."""
+        return [file.path for file in (*self.segments, *self.checkpoints)]
+
+    @property
     def events(self) -> int:
         """Events of all journals."""
         return sum(journal.size for journal in self.journals)
@@ -121,6 +128,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def segment_path(journal: int, first: int, last: int) -> str:
     """Where a segment is within its export, such as events/journal=3/000000000001-000000100000.parquet."""
     return f"{EVENTS}/journal={journal}/{first:012d}-{last:012d}.parquet"
+
+
+def checkpoint_path(journal: int, size: int, digest: str) -> str:
+    """Where a checkpoint is within its export. The hash keeps one with new signatures apart from that of before."""
+    return f"{CHECKPOINTS}/journal={journal}/{size:012d}-{digest[:12]}.txt"
 
 
 def encoded(manifest: Manifest) -> bytes:
@@ -170,6 +182,10 @@ def _inconsistency(manifest: Manifest) -> str | None:
         for journal in programme.journals:
             if (words := _journal_inconsistency(journal, manifest.segment_events)) is not None:
                 return f"journal {journal.journal}: {words}"
+    sizes = {journal.journal: journal.size for journal in manifest.journals}
+    for one in manifest.checkpoints:
+        if one.size > sizes.get(one.journal, 0) or one.path != checkpoint_path(one.journal, one.size, one.sha256):
+            return f"{one.path} is no checkpoint of what it holds"
     return None
 
 
@@ -231,11 +247,12 @@ def settle(part: Path, path: Path) -> None:
         os.close(folder)
 
 
-def segment_files(folder: Path) -> Iterator[Path]:
-    """The files of segments in an export, finished or not, known to its manifest or not."""
-    for path in sorted((folder / EVENTS).glob("journal=*/*")):
-        if _SEGMENT_FILE.fullmatch(path.name):
-            yield path
+def exported_files(folder: Path) -> Iterator[Path]:
+    """The files of segments and checkpoints in an export, finished or not, known to its manifest or not."""
+    for kind in (EVENTS, CHECKPOINTS):
+        for path in sorted((folder / kind).glob("journal=*/*")):
+            if _EXPORTED_FILE.fullmatch(path.name):
+                yield path
 
 
 class Progress:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
-from datetime import datetime
 from hashlib import sha256
 from itertools import accumulate, pairwise
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -90,7 +89,7 @@ class _Common(msgspec.Struct, gc=False):
     """What every event of a programme carries."""
 
     programme: str
-    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    occurred_at: str
     source: str
     id: str
 
@@ -189,10 +188,27 @@ def take_out(stream: pa.Array, state: pa.Array, after: int) -> dict[str, pa.Arra
     return {
         "programme": pa.array([common.programme for common in commons], pa.string()),
         "member": members,
-        "occurred_at": pa.array([common.occurred_at for common in commons], INSTANT),
+        "occurred_at": _instants([common.occurred_at for common in commons], after),
         "source": pa.array([common.source for common in commons], pa.string()),
         "id": pa.array([common.id for common in commons], pa.string()),
     }
+
+
+def _instants(texts: list[str], after: int) -> pa.Array:
+    """RFC 3339 texts as instants."""
+    try:
+        return pa.array(texts, pa.string()).cast(INSTANT)
+    except pa.ArrowInvalid as error:
+        row = next((row for row, text in enumerate(texts) if not _is_instant(text)), 0)
+        raise Refused(row, after + row + 1, f"has an occurred_at that is no instant: {texts[row]!r}") from error
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        pa.scalar(text).cast(INSTANT)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 # --- the hashes ------------------------------------------------------------------------------------------------------
