@@ -35,6 +35,7 @@ from audit.manifest import (
     Segment,
     encoded,
     exported_files,
+    hashed,
     progress_of,
     read_manifest,
     segment_path,
@@ -106,13 +107,20 @@ def export(
         _check_same(before, heads, folder)
         known = {segment.path: segment for segment in [*(before.segments if before else []), *progress.segments()]}
         exporter = _Exporter(cur, folder, progress, known, segment_events, on_progress)
-        exported = exporter.run(heads)
-        manifest = Manifest(
-            tool=_tool(),
-            cut_at=cut_at,
-            segment_events=segment_events,
-            programmes=exported,
-            checkpoints=write_checkpoints(cur, folder, exported),
+        try:
+            exported = exporter.run(heads)
+        except ExportError:  # what was written may be of what is wrong: only what the manifest has is kept
+            _tidy(folder, before)
+            progress.forget()
+            raise
+        manifest = hashed(
+            Manifest(
+                tool=_tool(),
+                cut_at=cut_at,
+                segment_events=segment_events,
+                programmes=exported,
+                checkpoints=write_checkpoints(cur, folder, exported),
+            )
         )
         write_whole(folder / MANIFEST, encoded(manifest))
         _tidy(folder, manifest)
@@ -155,9 +163,9 @@ def _check_same(before: Manifest | None, heads: list[Head], folder: Path) -> Non
                 raise ExportError(f"{folder} {words}: it is of another ledger, or this one lost events")
 
 
-def _tidy(folder: Path, manifest: Manifest) -> None:
+def _tidy(folder: Path, manifest: Manifest | None) -> None:
     """Remove files that were replaced, and what a killed export left."""
-    listed = {folder / path for path in manifest.paths}
+    listed = {folder / path for path in manifest.paths} if manifest else set()
     for path in exported_files(folder):
         if path not in listed:
             path.unlink()

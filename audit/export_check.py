@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from audit.export import Told, ahead
 from audit.manifest import (
+    PROGRESS,
     ExportError,
     JournalExport,
     Manifest,
@@ -87,12 +88,14 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     for path in sorted(listed - there):
         raise ExportError(f"{path} is missing")
     for path in sorted(there - listed):
+        if (folder / PROGRESS).exists():
+            raise ExportError(f"{path} is of a later export that was not finished: export to {folder} again")
         raise ExportError(f"{path} is no part of the export: the manifest does not have it")
 
 
 class JournalCheck:
-    """Checks the segments of a journal one after the other, against the roots that were `committed` to, from `tree` on, whose last event was recorded at `since`
-    (microseconds since 1970).
+    """Checks the segments of a journal one after the other, and against the roots that were `committed` to; from `tree`
+    on, whose last event was recorded at `since` (microseconds since 1970).
     """
 
     def __init__(

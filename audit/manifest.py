@@ -31,7 +31,7 @@ HashesHex = Annotated[str, Meta(pattern="^([0-9a-f]{64})*$")]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 
-_UNSIGNED = "0" * 64
+_NOT_HASHED = "0" * 64
 _EXPORTED_FILE = re.compile(r"\d{12,}-(\d{12,}\.parquet|[0-9a-f]{12}\.txt)(\.part)?")
 
 
@@ -102,7 +102,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     segment_events: Positive
     programmes: list[ProgrammeExport]
     checkpoints: list[CheckpointFile] = []
-    sha256: Sha256Hex = _UNSIGNED
+    sha256: Sha256Hex = _NOT_HASHED
 
     @property
     def journals(self) -> list[JournalExport]:
@@ -135,13 +135,14 @@ def checkpoint_path(journal: int, size: int, digest: str) -> str:
     return f"{CHECKPOINTS}/journal={journal}/{size:012d}-{digest[:12]}.txt"
 
 
+def hashed(manifest: Manifest) -> Manifest:
+    """The manifest with the hash of itself in it."""
+    data = encoded(msgspec.structs.replace(manifest, sha256=_NOT_HASHED))
+    return msgspec.structs.replace(manifest, sha256=sha256(data).hexdigest())
+
+
 def encoded(manifest: Manifest) -> bytes:
-    """The one way to write a manifest, with the hash of itself in it."""
-    unsigned = _encode(msgspec.structs.replace(manifest, sha256=_UNSIGNED))
-    return _encode(msgspec.structs.replace(manifest, sha256=sha256(unsigned).hexdigest()))
-
-
-def _encode(manifest: Manifest) -> bytes:
+    """The one way to write a manifest."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
@@ -160,7 +161,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ExportError(f"{path} is not a manifest of an export: {error}") from error
-    if encoded(manifest) != data:
+    if encoded(hashed(manifest)) != data:
         raise ExportError(f"{path} was changed: its bytes do not give the sha256 that it holds")
     words = _inconsistency(manifest)
     if words is not None:
@@ -275,8 +276,12 @@ class Progress:
         os.write(self._descriptor, b"\n" + msgspec.json.encode(segment) + b"\n")
         os.fsync(self._descriptor)
 
+    def forget(self) -> None:
+        """Forget them: they are removed."""
+        os.truncate(self._descriptor, 0)
+
     def end(self) -> None:
-        """Forget them: the manifest has them."""
+        """The manifest has them all."""
         self._path.unlink()
 
 

@@ -56,17 +56,18 @@ def measure(server_dsn: str, events_count: int = 1_000_000, journals: int = 2) -
         result["events_per_s_export"] = round(recorded / median(taken))
         result["bytes_per_event"] = round(sum(one.stat().st_size for one in folder.rglob("*.*")) / recorded, 1)
         result["seconds_to_find_nothing_new"] = round(seconds(lambda: export(large, folder)), 2)
-        result["events_per_s_check"] = round(
-            recorded / median([seconds(lambda: check_export(folder)) for _ in range(3)])
-        )
+        taken = [seconds(lambda: check_export(folder)) for _ in range(ROUNDS)]
+        result["events_per_s_check"] = round(recorded / median(taken))
         result["us_per_event"] = parts(large, journals)
         target = fresh_database(server_dsn)
         result["events_per_s_import"] = round(recorded / seconds(lambda: import_ledger(target, folder)))
         assert [one.root for one in verify(target).journals] == [one.root for one in verify(large).journals]
         memory = {
-            what: {str(events): _peak_memory_mib(program, dsn, Path(name) / str(events)) for events, dsn in ledgers}
+            what: {
+                str(events): _peak_memory_mib(program, dsn, Path(name) / str(events))
+                for events, dsn in ((few, small), (recorded, large))
+            }
             for what, program in PROGRAMS.items()
-            if (ledgers := ((few, small), (recorded, large)))
         }
         for what, peak in memory.items():
             assert peak[str(recorded)] <= peak[str(few)] + MEMORY_GROWTH_MAX_MIB, (what, peak)
