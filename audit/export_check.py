@@ -154,14 +154,12 @@ class JournalCheck:
         after = self.tree.size
         try:
             page.validate(full=True)
-            if after + len(page) > segment.last:
-                raise Refused(
-                    segment.last - after, segment.last + 1, f"is one too many: {segment.last} must be the last"
-                )
             fields = framed(page)
             leaves = leaf_hashes(page, fields, self._whose.journal)
             check_recorded(page, leaves, self._whose, after, self.since)
             check_taken_out(page, self._whose, after, take_out(page.column("stream"), page.column("state"), after))
+            if after + len(page) > segment.last:
+                raise Refused(segment.last - after, segment.last + 1, f"is one too many: {segment.last} is the last")
             if after == 0 and self._whose.ordinal == 0:
                 self._check_creation(page)
         except Refused as error:

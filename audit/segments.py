@@ -254,15 +254,14 @@ def check_recorded(page: pa.RecordBatch, leaves: Sequence[bytes], whose: Whose, 
         ("position", page.column("position"), _sequence(after + 1, len(page))),
         ("leaf_hash", page.column("leaf_hash"), _fixed(b"".join(leaves), HASH_SIZE_BYTES)),
     ]
-    found = [
-        (row, after + row + 1, _word(name, column[row].as_py(), expected[row].as_py()))
-        for name, column, expected in stored
-        if (row := _first(pc.not_equal(column, expected))) is not None
-    ]
+    found: list[tuple[int, int, str]] = []
     absent = [page.column(name).is_null() for name in ("command_key", "command_hash", "command_events")]
     uneven = pc.or_(pc.not_equal(absent[0], absent[1]), pc.not_equal(absent[0], absent[2]))
     if (row := _first(uneven)) is not None:
         found.append((row, after + row + 1, "has some of the columns of a command, but not all"))
+    for name, column, expected in stored:
+        if (row := _first(pc.not_equal(column, expected))) is not None:
+            found.append((row, after + row + 1, _word(name, column[row].as_py(), expected[row].as_py())))
     before = pa.concat_arrays([pa.array([since], pa.int64()), times.slice(0, max(len(page) - 1, 0))])
     if (row := _first(pc.less(times, before.slice(0, len(page))))) is not None:
         found.append((row, after + row + 1, "has a recorded_at before that of the position before it"))
