@@ -112,7 +112,7 @@ def extend(cur: PgCursor, journal: int, size: int) -> None:
 
 
 def first_difference(cur: PgCursor, journal: int, size: int) -> str | None:
-    """The first stored node over the first `size` leaves that differs from what is below it, in words; None if all agree.
+    """The first stored node over the first `size` leaves that differs from what is below it, in words; None: all agree.
 
     Reads the leaf hashes of all these leaves.
     """

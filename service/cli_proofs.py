@@ -1,4 +1,4 @@
-"""`loyalty audit key`, `checkpoint`, `cosign` and `proof`: what can be shown to those who do not trust this database."""
+"""`loyalty audit key`, `checkpoint`, `cosign` and `proof`: what is shown to those who do not trust this database."""
 
 from __future__ import annotations
 
@@ -135,9 +135,7 @@ def _read_key(key_file: Path | None) -> SigningKey:
 @journal_options
 @key_file_option
 @key_option
-@click.option(
-    "--every", type=click.FloatRange(min=0, min_open=True), help="Go on, every so many seconds, until Ctrl-C."
-)
+@click.option("--every", type=click.FloatRange(min=0, min_open=True), help="Again every so many seconds, until Ctrl-C.")
 @click.option("--show", is_flag=True, help="List the newest checkpoints instead of signing.")
 @click.option("--export", is_flag=True, help="Print the note of one journal's newest checkpoint instead of signing.")
 @click.option("--size", type=click.IntRange(1), default=None, help="With --export: the checkpoint of so many events.")
@@ -256,9 +254,7 @@ def _of_size(cur: PgCursor, journal: int, size: int | None) -> StoredCheckpoint:
 def _journals(cur: PgCursor, journal: int | None, programme: str) -> list[int] | None:
     """The journals that the options name; None where they name none."""
     if journal is not None:
-        cur.execute(
-            "SELECT 1 FROM journals WHERE journal = %s AND (%s = '' OR name = %s)", (journal, programme, programme)
-        )
+        cur.execute("SELECT 1 FROM journals WHERE journal = %s AND %s IN ('', name)", (journal, programme))
         if cur.fetchone() is None:
             raise click.ClickException(f"there is no journal {journal}" + (f" of {programme}" if programme else ""))
         return [journal]
