@@ -87,9 +87,9 @@ class Forger(Superuser):
         """Give the events of a stream the versions 1, 2, 3 … and no command columns, which count events."""
         for offset in (FAR, 0):
             self.execute(
-                f"UPDATE events SET originator_version = {offset} + number FROM (SELECT position AS at, row_number() OVER"
-                " (ORDER BY position) AS number FROM events WHERE journal = %s AND originator_id = %s) AS counted"
-                " WHERE journal = %s AND position = at",
+                f"UPDATE events SET originator_version = {offset} + number FROM (SELECT position AS at,"
+                " row_number() OVER (ORDER BY position) AS number FROM events"
+                " WHERE journal = %s AND originator_id = %s) AS counted WHERE journal = %s AND position = at",
                 journal,
                 stream,
                 journal,

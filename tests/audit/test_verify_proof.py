@@ -52,10 +52,13 @@ def documents(server_dsn: str) -> Iterator[Documents]:
     with connection.cursor() as cur:
         cur.execute("SELECT DISTINCT size FROM checkpoints ORDER BY 1")
         sizes = [size for (size,) in cur.fetchall()]
-        cur.execute("SELECT min(position) FROM events WHERE journal = 1 AND command_key IS NULL")
-        ((later,),) = cur.fetchall()
+        cur.execute(
+            "SELECT min(position) FILTER (WHERE position > 3 AND command_key IS NOT NULL),"
+            " min(position) FILTER (WHERE command_key IS NULL) FROM events WHERE journal = 1"
+        )
+        ((begins, later),) = cur.fetchall()
         found = {
-            "first": prove_event(cur, 1, 7),
+            "first": prove_event(cur, 1, begins),
             "later": prove_event(cur, 1, later),
             "consistency": prove_consistency(cur, 1, *sizes),
         }
@@ -146,15 +149,20 @@ def test_exit_codes_tell_what_came_of_it(documents: Documents, write: Callable[.
 def test_it_says_what_is_proven(documents: Documents) -> None:
     sentences = check_proof(documents["first"], [KEY.verifier_key])
     event = documents["first"]["event"]
-    assert f"The event {event['topic']} at position 7, version {event['originator_version']}" in sentences[0]
+    assert (
+        f"The event {event['topic']} at position {event['position']}, version {event['originator_version']}"
+        in sentences[0]
+    )
     assert "entries of loyalty.example/coffee/1" in sentences[1]
 
 
 # --- changed files --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bit", [0x01, 0x20, 0x80])
-@pytest.mark.parametrize("name", ["first", "later", "consistency"])
+@pytest.mark.parametrize(
+    ("name", "bit"),
+    [("first", 0x01), ("first", 0x20), ("first", 0x80), ("later", 0x01), ("consistency", 0x01), ("consistency", 0x20)],
+)
 def test_any_byte_changed_is_refused(
     name: str, bit: int, documents: Documents, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,7 +200,7 @@ LEAF = "the leaf_hash is not that of the event"
         (("format",), ..., "the format is None"),
         (("event",), [], "event must be an object"),
         (("event", "journal"), 2, LEAF),
-        (("event", "position"), 8, LEAF),
+        (("event", "position"), 9, LEAF),
         (("event", "position"), "7", "position must be a whole number of 64 bits"),
         (("event", "position"), True, "position must be a whole number of 64 bits"),
         (("event", "position"), 1 << 63, "position must be a whole number of 64 bits"),
@@ -260,10 +268,10 @@ def test_forged_and_foreign_signatures_are_refused(documents: Documents) -> None
         check_proof({**first, "checkpoint": f"{text}\n\n{signature}"}, keys)
     with pytest.raises(Refused, match="no key that you trust"):
         check_proof({**first, "checkpoint": OTHER.sign(text + "\n")}, keys)
-    with pytest.raises(Refused, match="the event is of journal 1, the checkpoint of 'loyalty.example/coffee/2'"):
+    with pytest.raises(Refused, match="the event is of journal 1, the checkpoint of"):
         check_proof({**first, "checkpoint": KEY.sign(text.replace("/coffee/1", "/coffee/2") + "\n")}, keys)
+    second = KEY.sign(text.replace("/coffee/1", "/coffee/2") + "\n")
     with pytest.raises(Refused, match="of two logs"):
-        second = KEY.sign(text.replace("/coffee/1", "/coffee/2") + "\n")
         check_proof({**consistency, "second": second}, keys)
     check_proof({**first, "checkpoint": KEY.sign(text + "\n") + signature.replace("loyalty", "royalty")}, keys)
 
