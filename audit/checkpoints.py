@@ -17,8 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from audit.merkle import consistency_ranges, nodes_of, perfect_subtrees, range_hashes
-from audit.merkle import joined as joined_hashes
+from audit.merkle import consistency_ranges, joined, nodes_of, perfect_subtrees, range_hashes
 from audit.nodes import NodeProblem, extend, first_difference, read_nodes
 from audit.notes import SigningKey
 from audit.verify_proof import (
@@ -212,13 +211,13 @@ def _check_tree(cur: PgCursor, last: StoredCheckpoint | None, head: _Head) -> No
         hashes = read_nodes(cur, head.journal, [*roots, *nodes_of(ranges)])
     except NodeProblem as error:
         raise Refused(str(error)) from error
-    root = joined_hashes([hashes[node] for node in roots])
-    try:
-        if last is not None:
+    root = joined([hashes[node] for node in roots])
+    if last is not None:
+        try:
             check_consistency(last.size, head.size, last.root, root, range_hashes(ranges, hashes))
-    except Refused:
-        words = f"positions 1 to {last.size} are not what {last} committed to: the history was rewritten"
-        raise Refused(first_difference(cur, head.journal, head.size) or words) from None
+        except Refused:
+            words = f"positions 1 to {last.size} are not what {last} committed to: the history was rewritten"
+            raise Refused(first_difference(cur, head.journal, head.size) or words) from None
     if root != head.root:
         words = "the leaf hashes do not give the root of the head: the one or the other was changed"
         raise Refused(first_difference(cur, head.journal, head.size) or words)

@@ -114,25 +114,34 @@ def extend(cur: PgCursor, journal: int, size: int) -> None:
 def first_difference(cur: PgCursor, journal: int, size: int) -> str | None:
     """The first stored node over the first `size` leaves that differs from what is below it, in words; None: all agree.
 
-    Reads the leaf hashes of all these leaves.
+    Reads the leaf hashes of all these leaves; where some are missing, that is said instead.
     """
-    for nodes in _computed(cur, journal, 0, size // BLOCK, []):
-        cur.execute(
-            "SELECT level, number, stored.hash IS NULL"
-            " FROM unnest(%s::smallint[], %s::bigint[], %s::bytea[]) AS computed (level, number, hash)"
-            " LEFT JOIN (SELECT * FROM merkle_nodes WHERE journal = %s) AS stored USING (level, number)"
-            " WHERE stored.hash IS DISTINCT FROM computed.hash ORDER BY level, number LIMIT 1",
-            (*map(list, zip(*nodes, strict=True)), journal),
-        )
-        for level, number, missing in cur.fetchall():
-            if missing:
-                return f"{named((level, number))} is missing"
-            if level > STORED_LEVEL:
-                return f"{named((level, number))} is not the hash of the two nodes below it: it was changed"
-            return (
-                f"{named((level, number))} and the leaf hashes below it do not agree: the one or the other was changed"
-            )
+    try:
+        for nodes in _computed(cur, journal, 0, size // BLOCK, []):
+            if (difference := _difference(cur, journal, nodes)) is not None:
+                return difference
+    except NodeProblem as error:
+        return str(error)
     return None
+
+
+def _difference(cur: PgCursor, journal: int, nodes: Sequence[StoredNode]) -> str | None:
+    cur.execute(
+        "SELECT level, number, stored.hash IS NULL"
+        " FROM unnest(%s::smallint[], %s::bigint[], %s::bytea[]) AS computed (level, number, hash)"
+        " LEFT JOIN (SELECT * FROM merkle_nodes WHERE journal = %s) AS stored USING (level, number)"
+        " WHERE stored.hash IS DISTINCT FROM computed.hash ORDER BY level, number LIMIT 1",
+        (*map(list, zip(*nodes, strict=True)), journal),
+    )
+    row = cur.fetchone()
+    if row is None:
+        return None
+    level, number, missing = row
+    if missing:
+        return f"{named((level, number))} is missing"
+    if level > STORED_LEVEL:
+        return f"{named((level, number))} is not the hash of the two nodes below it: it was changed"
+    return f"{named((level, number))} and the leaf hashes below it do not agree: one or the other was changed"
 
 
 def _computed(cur: PgCursor, journal: int, first: int, end: int, frontier: list[bytes]) -> Iterator[list[StoredNode]]:

@@ -51,7 +51,7 @@ def prove_event(cur: PgCursor, journal: int, position: int) -> dict[str, Any]:
         )
     path = _hashes(cur, journal, checkpoint, inclusion_ranges(position - 1, checkpoint.size))
     if root_of_inclusion(position - 1, checkpoint.size, leaf, path) != checkpoint.root:
-        raise ProofError(_difference(cur, journal, checkpoint))
+        raise ProofError(_rewritten(cur, checkpoint))
     return {
         "format": EVENT_PROOF,
         "event": event,
@@ -70,7 +70,7 @@ def prove_consistency(cur: PgCursor, journal: int, first: int, second: int) -> d
     try:
         check_consistency(first, second, earlier.root, later.root, path)
     except Refused:
-        raise ProofError(_difference(cur, journal, later)) from None
+        raise ProofError(_rewritten(cur, later)) from None
     return {
         "format": CONSISTENCY_PROOF,
         "first": earlier.note,
@@ -113,10 +113,7 @@ def _hashes(cur: PgCursor, journal: int, checkpoint: StoredCheckpoint, ranges: l
         raise ProofError(f"{checkpoint} cannot be proven: {error}") from error
 
 
-def _difference(cur: PgCursor, journal: int, checkpoint: StoredCheckpoint) -> str:
+def _rewritten(cur: PgCursor, checkpoint: StoredCheckpoint) -> str:
     """Why a proof does not lead to the root that was signed, in words."""
-    try:
-        problem = first_difference(cur, journal, checkpoint.size)
-    except NodeProblem as error:
-        problem = str(error)
-    return problem or f"positions 1 to {checkpoint.size} are not what {checkpoint} committed to: rewritten"
+    words = f"positions 1 to {checkpoint.size} are not what {checkpoint} committed to: rewritten"
+    return first_difference(cur, checkpoint.journal, checkpoint.size) or words

@@ -9,14 +9,14 @@ from random import Random
 import psycopg2
 import pytest
 
-from audit import nodes
-from audit.checkpoints import sign_heads
+from audit import checkpoints, nodes
+from audit.checkpoints import newest_checkpoint, sign_heads
 from audit.merkle import inclusion_ranges, joined, nodes_of, perfect_subtrees
 from audit.nodes import BLOCK, STORED_LEVEL, NodeProblem, extend, first_difference, read_nodes
 from audit.notes import SigningKey
 from audit.proofs import ProofError, prove_consistency, prove_event
 from audit.verify import verify
-from audit.verify_proof import check_proof, leaf_hash
+from audit.verify_proof import Refused, check_proof, leaf_hash
 from benchmarks.proofs import fill
 from ledger.hashing import Frontier
 from ledger.store.database import Database, PgCursor, connect
@@ -202,8 +202,16 @@ def test_missing_leaves_are_named(forger: PgCursor) -> None:
     forger.execute("DELETE FROM events WHERE position = 2000")
     with pytest.raises(ProofError, match="do not have a leaf_hash of 32 bytes each"):
         prove_event(forger, 1, 2001)
-    with pytest.raises(NodeProblem, match="positions 1 to"):
-        first_difference(forger, 1, EVENTS)
+    assert first_difference(forger, 1, EVENTS) == "positions 1 to 7168 do not have a leaf_hash of 32 bytes each"
+    with pytest.raises(NodeProblem, match="positions 1025 to 2048"):
+        read_nodes(forger, 1, [(9, 3)])
+
+
+def test_a_row_missing_below_stored_nodes_is_not_signed_over(forger: PgCursor) -> None:
+    """The head was moved with it: the signer says what it found, and does not fail."""
+    forger.execute("DELETE FROM events WHERE position = 2000; UPDATE journals SET root = sha256('')")
+    with pytest.raises(Refused, match="do not have a leaf_hash of 32 bytes each"):
+        checkpoints._check_tree(forger, newest_checkpoint(forger, 1), checkpoints._head(forger, 1))
 
 
 def test_a_rewritten_tail_of_less_than_a_block_is_not_proven(forger: PgCursor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -10,10 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
 
+from audit.verify_proof import check_proof, parse_key
 from ledger.store.database import connect
 from tests.audit.test_checkpoints import Witness
 from tests.cli.running import Loyalty, rows, wait_for
+from tests.conftest import execute_on
 
 
 @pytest.fixture
@@ -134,6 +138,21 @@ def test_what_cannot_be_proven_is_said(signing: Loyalty, tmp_path: Path) -> None
     ):
         assert words in signing("audit", "proof", *arguments, "--to", str(file), exit_code=code).output
     assert not file.exists()
+
+
+@pytest.mark.skipif("LOYALTY_TEST_DATABASE_URL" in os.environ, reason="a new login role needs a server that trusts it")
+def test_an_auditor_who_may_only_read_proves_and_verifies(signing: Loyalty) -> None:
+    """Logged in as somebody who is in the reader's role and in no other."""
+    signing("audit", "checkpoint")
+    owner, auditor = dsn(signing), f"{parse_dsn(dsn(signing))['dbname']}_auditor"
+    execute_on(owner, f"CREATE ROLE {auditor} LOGIN IN ROLE loyalty_reader")
+    try:
+        reading = Loyalty(LOYALTY_DATABASE_URL=make_dsn(owner, user=auditor))
+        check_proof(json.loads(reading("audit", "proof", "event", "3").stdout), [parse_key(vkey(signing))])
+        reading("audit", "checkpoint", "--show")
+        reading("audit", "verify", "--key", vkey(signing))
+    finally:
+        execute_on(owner, f"DROP ROLE {auditor}")
 
 
 def test_verification_checks_signatures_with_keys(signing: Loyalty, tmp_path: Path) -> None:
