@@ -10,7 +10,8 @@ Source: PostgreSQL documentation, "COPY", Binary Format, and "Frontend/Backend P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from hashlib import sha256
 from struct import Struct
@@ -116,6 +117,9 @@ class Scan:
         """Of the last good row, as timestamptz is sent; empty before the first."""
         self.rest_of_command = 0
         """Events still to come of the command that recorded the last row."""
+        self.roots: dict[int, bytes] = {}
+        """The roots over the sizes that `want_roots` asked for, as far as they are reached."""
+        self._wanted: deque[int] = deque()
         self._owner = owner
         self._leaves: list[bytes] = []
         rows = self._rows()
@@ -127,10 +131,22 @@ class Scan:
         """The last position found good; so many events are good."""
         return self.frontier.size + len(self._leaves)
 
+    def want_roots(self, sizes: Sequence[int]) -> None:
+        """Ask for the roots over these sizes, ascending and none of them passed yet, and forget those before."""
+        self.roots.clear()
+        self._wanted = deque(sizes)
+
     def flush(self) -> None:
         """Put the leaf hashes at hand into the frontier."""
-        self.frontier.append_all(self._leaves)
-        self._leaves.clear()
+        leaves = self._leaves
+        while self._wanted and self._wanted[0] <= self.position:
+            size = self._wanted.popleft()
+            missing = size - self.frontier.size
+            self.frontier.append_all(leaves[:missing])
+            del leaves[:missing]
+            self.roots[size] = self.frontier.root()
+        self.frontier.append_all(leaves)
+        leaves.clear()
 
     def _rows(self) -> Generator[None, bytes, None]:
         """Check rows as they are sent, until one is bad. One long function: a call a row would cost a tenth of it."""

@@ -3,7 +3,7 @@
 Of each journal: positions 1, 2, 3 … to the head and none beyond; the hash of every row; the root and frontier of the
 head; times that never fall; the columns of commands; every state read as the event of its topic, in the journal and
 stream where it belongs; versions 1, 2, 3 … in every stream; and the programme and its terms, as writers look them up,
-against the events that they came from.
+against the events that they came from. And of each checkpoint: its root, and by whom it was signed.
 
 The head is read first and only what it commits to is verified, in short statements: writers append meanwhile, and
 nothing waits for anything. Memory does not grow with the journal: rows are hashed as they come and forgotten. The order
@@ -23,8 +23,10 @@ from typing import Any
 import msgspec
 import psycopg2
 
+from audit.commitments import Commitments
 from audit.rows import COLUMNS, Owner, Problem, Scan
 from audit.standing import programme_problem, strays
+from audit.verify_proof import VerifierKey
 from ledger.hashing import HASH_SIZE_BYTES, Frontier
 from ledger.store.database import Database, PgConnection, PgCursor, connect, translated
 from ledger.store.journal import JournalNotFoundError, Kind
@@ -113,6 +115,7 @@ def verify(
     *,
     processes: int | None = None,
     deep: bool = True,
+    keys: Sequence[VerifierKey] = (),
     on_progress: Progress | None = None,
 ) -> VerifyReport:
     """Verify journals, all of them by default, as the role that may only read. Tampered data raises nothing.
@@ -120,7 +123,9 @@ def verify(
     `database` is a pool, of which only the address is used, or a DSN. `processes` work on different journals at once,
     by default one a core where there is enough to do; what they import is the main module, so a script that calls this
     guards its own work with `if __name__ == "__main__"`. `deep=False` leaves out reading the states: it still finds
-    every byte that was changed, but not an event recorded in a wrong place. `on_progress` is called in this thread.
+    every byte that was changed, but not an event recorded in a wrong place. Checkpoints must be signed by one of
+    `keys`, and what is signed in the name of one of them, a witness included, must be so. Without keys only their roots
+    are compared, which whoever rewrites the events may rewrite too. `on_progress` is called in this thread.
 
     Raises JournalNotFoundError for a number that is no journal, and errors of eventsourcing.persistence when the
     database fails.
@@ -135,7 +140,7 @@ def verify(
         found = strays(cur) if journals is None else []
     wanted = sorted(heads) if journals is None else sorted(set(journals))
     sizes = {number: heads[number].position for number in wanted}
-    results = _verified(dsn, sizes, processes, deep, on_progress or _untold)
+    results = _verified(dsn, sizes, processes, deep, keys, on_progress or _untold)
     return VerifyReport(journals=results, strays=found, seconds=time.perf_counter() - started)
 
 
@@ -147,14 +152,19 @@ def _untold(done: int, total: int) -> None:
 
 
 def _verified(
-    dsn: str, sizes: dict[int, int], processes: int | None, deep: bool, on_progress: Progress
+    dsn: str,
+    sizes: dict[int, int],
+    processes: int | None,
+    deep: bool,
+    keys: Sequence[VerifierKey],
+    on_progress: Progress,
 ) -> list[JournalResult]:
     total = sum(sizes.values())
     if processes is None:
         processes = min(os.cpu_count() or 1, 1 + total // WORTH_A_PROCESS_EVENTS)
     processes = min(processes, len(sizes))
     if processes > 1:
-        return _verified_in_processes(dsn, sizes, processes, deep, on_progress)
+        return _verified_in_processes(dsn, sizes, processes, deep, keys, on_progress)
     done = 0
 
     def count(events: int) -> None:
@@ -162,11 +172,11 @@ def _verified(
         done += events
         on_progress(done, total)
 
-    return [verify_journal(dsn, number, deep=deep, on_events=count) for number in sizes]
+    return [verify_journal(dsn, number, deep=deep, keys=keys, on_events=count) for number in sizes]
 
 
 def _verified_in_processes(
-    dsn: str, sizes: dict[int, int], processes: int, deep: bool, on_progress: Progress
+    dsn: str, sizes: dict[int, int], processes: int, deep: bool, keys: Sequence[VerifierKey], on_progress: Progress
 ) -> list[JournalResult]:
     """Each journal in a process, the largest first, so that none is left over for the end."""
     context = get_context("spawn")  # not fork: threads and connections of this process would be copied half-way
@@ -174,7 +184,7 @@ def _verified_in_processes(
     total = sum(sizes.values())
     with ProcessPoolExecutor(processes, context, initializer=_share_counter, initargs=(counter,)) as pool:
         largest_first = sorted(sizes, key=lambda number: -sizes[number])
-        futures = {number: pool.submit(_verify_in_process, dsn, number, deep) for number in largest_first}
+        futures = {number: pool.submit(_verify_in_process, dsn, number, deep, keys) for number in largest_first}
         waiting: set[Future[JournalResult]] = set(futures.values())
         try:
             while waiting:
@@ -191,8 +201,8 @@ def _share_counter(counter: Any) -> None:
     _progress_counter = counter
 
 
-def _verify_in_process(dsn: str, journal: int, deep: bool) -> JournalResult:
-    return verify_journal(dsn, journal, deep=deep, on_events=_add_to_counter)
+def _verify_in_process(dsn: str, journal: int, deep: bool, keys: Sequence[VerifierKey]) -> JournalResult:
+    return verify_journal(dsn, journal, deep=deep, keys=keys, on_events=_add_to_counter)
 
 
 def _add_to_counter(events: int) -> None:
@@ -204,7 +214,12 @@ def _add_to_counter(events: int) -> None:
 
 
 def verify_journal(
-    dsn: str, journal: int, *, deep: bool = True, on_events: Callable[[int], None] = lambda _: None
+    dsn: str,
+    journal: int,
+    *,
+    deep: bool = True,
+    keys: Sequence[VerifierKey] = (),
+    on_events: Callable[[int], None] = lambda _: None,
 ) -> JournalResult:
     """Verify one journal in this process; `on_events` is called with the number of further events every so often."""
     started = time.perf_counter()
@@ -215,7 +230,7 @@ def verify_journal(
             owner = Owner(programme=head.name, ordinal=head.ordinal, journals=head.journals)
         scan = Scan(journal, owner if deep else None)
         try:
-            problem = _problem(cur, head, owner, scan, on_events)
+            problem = _problem(cur, head, owner, scan, Commitments(journal, head.name, keys), on_events)
         except psycopg2.Error as error:
             if error.pgcode not in UNREADABLE_SQLSTATES:
                 raise
@@ -235,23 +250,33 @@ def verify_journal(
 
 
 def _problem(
-    cur: PgCursor, head: _Head, owner: Owner | None, scan: Scan, on_events: Callable[[int], None]
+    cur: PgCursor,
+    head: _Head,
+    owner: Owner | None,
+    scan: Scan,
+    commitments: Commitments,
+    on_events: Callable[[int], None],
 ) -> Problem | None:
     """The first thing that is wrong; the more exactly it can be told where, the earlier it is looked for."""
-    problem = _read_rows(cur, scan, head, on_events)
+    problem = _read_rows(cur, scan, head, commitments, on_events)
     if owner is not None:  # streams of an application of the eventsourcing library may begin anywhere
         problem = _stream_problem(cur, head, problem) or problem
-    problem = problem or _head_problem(head, scan)
+    problem = problem or _head_problem(head, scan) or commitments.problem_at_end(cur)
     if problem is None and owner is not None and owner.ordinal == 0:
         problem = programme_problem(cur, owner, head.journal)
     return problem
 
 
-def _read_rows(cur: PgCursor, scan: Scan, head: _Head, on_events: Callable[[int], None]) -> Problem | None:
-    """Put all rows up to the head through the scan, page by page, until one is bad; then look beyond the head."""
+def _read_rows(
+    cur: PgCursor, scan: Scan, head: _Head, commitments: Commitments, on_events: Callable[[int], None]
+) -> Problem | None:
+    """Put all rows up to the head through the scan, page by page, until one is bad or they are not what a checkpoint
+    committed to; then look beyond the head.
+    """
     columns = ", ".join(COLUMNS)
     while scan.problem is None and scan.position < head.position:
         before = scan.position
+        scan.want_roots(commitments.read(cur, before, before + ROWS_AT_ONCE))
         after = f"position > {before}" if before else "true"  # below 1 there is nothing, unless somebody put it there
         cur.copy_expert(
             f"COPY (SELECT {columns} FROM events WHERE journal = {head.journal} AND {after}"
@@ -259,9 +284,11 @@ def _read_rows(cur: PgCursor, scan: Scan, head: _Head, on_events: Callable[[int]
             scan,
         )
         on_events(scan.position - before)
+        scan.flush()
+        if (problem := commitments.problem(scan.roots)) is not None:
+            return problem
         if scan.position == before:
             break
-    scan.flush()
     if scan.problem is not None:
         return scan.problem
     if scan.position < head.position:

@@ -15,6 +15,8 @@ from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrations import MigrationError, migrate
 from service import (
     cli_audit,
+    cli_expected,
+    cli_export,
     cli_ingest,
     cli_kafka,
     cli_members,
@@ -23,6 +25,7 @@ from service import (
     cli_relay,
     cli_satisfaction,
     cli_schemas,
+    cli_steering,
     cli_value,
     runtime,
 )
@@ -88,6 +91,9 @@ for module in (
     cli_relay,
     cli_schemas,
     cli_value,
+    cli_expected,
+    cli_steering,
+    cli_export,
 ):
     for command in module.COMMANDS:
         cli.add_command(command)

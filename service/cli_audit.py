@@ -11,7 +11,9 @@ import click
 import msgspec
 
 from audit.verify import VerifyReport, verify
+from audit.verify_proof import VerifierKey
 from ledger.store.journal import JournalNotFoundError
+from service import cli_proofs
 from service.console import EXIT_FAILURE, count, say, show_json, stop
 from service.settings import Settings
 from service.workspace import opened
@@ -19,19 +21,25 @@ from service.workspace import opened
 
 @click.group("audit")
 def audit_group() -> None:
-    """Check the ledger against itself."""
+    """Check the ledger against itself, and prove to others what is in it."""
 
 
 @audit_group.command("verify")
 @click.option("--journal", "journals", type=int, multiple=True, help="Only this one; may be repeated.")
 @click.option("--shallow", is_flag=True, help="Leave out reading the events: only hashes, positions and times.")
+@cli_proofs.key_option
 @click.option("--json", "as_json", is_flag=True, help="What was found as JSON.")
 @click.pass_obj
-def verify_command(settings: Settings, journals: tuple[int, ...], shallow: bool, as_json: bool) -> None:
-    """Compute every hash, position and head again, and name the first bad position; exit code 1 if there is one."""
+def verify_command(
+    settings: Settings, journals: tuple[int, ...], shallow: bool, keys: tuple[VerifierKey, ...], as_json: bool
+) -> None:
+    """Compute every hash, position, head and checkpoint again, and name the first bad position.
+
+    Exit code 1 if there is one. Who signed the checkpoints is only checked with --key.
+    """
     with opened(settings) as workspace, _progress() as on_progress:
         try:
-            report = verify(workspace.database, journals or None, deep=not shallow, on_progress=on_progress)
+            report = verify(workspace.database, journals or None, deep=not shallow, keys=keys, on_progress=on_progress)
         except JournalNotFoundError as error:
             raise click.ClickException(str(error)) from error
     if as_json:
@@ -67,5 +75,8 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
     with progress:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
+
+for command in cli_proofs.COMMANDS:
+    audit_group.add_command(command)
 
 COMMANDS: Final = (audit_group,)
