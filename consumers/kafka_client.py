@@ -30,7 +30,7 @@ FETCH_BYTES_MAX: Final = 16 << 20
 """Bounds what one fetch brings into memory; a message larger than this comes all the same, alone."""
 FETCH_BYTES_MIN: Final = 64 << 10
 FETCH_WAIT_MS_MAX: Final = 20
-"""A fetch waits so long for so much: one for every few messages would cost broker and consumer more than taking them."""
+"""A fetch waits so long for so much: one for every few messages would cost more than taking them."""
 CLOSE_MS_MAX: Final = 3_000
 
 

@@ -109,8 +109,8 @@ class Database:
     def transaction(self, *, durable: bool = True) -> Iterator[PgCursor]:
         """A cursor inside a transaction that commits when the block ends and rolls back when it raises.
 
-        If it need not be `durable`, the commit does not wait for the disk: a crash of the server within the next moments
-        may undo it, as a whole. For what would then simply be done again.
+        If it need not be `durable`, the commit does not wait for the disk: a crash of the server within the next
+        moments may undo it, as a whole. For what would then simply be done again.
         """
         with self.connection() as cursor:
             cursor.execute("BEGIN" if durable else "BEGIN; SET LOCAL synchronous_commit = off")
