@@ -20,12 +20,12 @@ SURVEY_STREAMS: Final = ("survey-", "survey.")
 class _Tables(msgspec.Struct, frozen=True, kw_only=True):
     """The rows of one programme, in one snapshot. `programme` has name, currency, time_zone, journals, terms_versions,
     revision; `terms` by version: effective_from as text, for it may be no time that Python knows, and the document;
-    `surveys` by name and version: defined_at as text, instrument, scale and questions.
+    `surveys` by name and version: defined_at as text, instrument, scale, questions and weights.
     """
 
     programme: tuple[Any, ...] | None
     terms: dict[int, tuple[str, bytes]]
-    surveys: dict[tuple[str, int], tuple[str, str, tuple[int, int], list[str]]]
+    surveys: dict[tuple[str, int], tuple[str, str, tuple[int, int], list[str], list[int]]]
     ordinals: list[int]
     events: list[tuple[int, str, bytes]]
     """Position, topic and state of the programme's own stream."""
@@ -137,7 +137,10 @@ def _survey_words(tables: _Tables, event: SurveyDefined, number: int) -> str | N
     if not _is_instant(defined_at, event.occurred_at):
         return f"defined {name} at {event.occurred_at.isoformat()}; the table of surveys has {defined_at}"
     for what, recorded, stored in zip(
-        ("instrument", "scale", "questions"), (event.instrument, event.scale, event.questions), definition, strict=True
+        ("instrument", "scale", "questions", "weights"),
+        (event.instrument, event.scale, event.questions, event.weights),
+        definition,
+        strict=True,
     ):
         if recorded != stored:
             return f"defined {name} with the {what} {recorded!r}; the table of surveys has {stored!r}"
@@ -180,13 +183,13 @@ def _read(cur: PgCursor, journal: int, programme: str) -> _Tables:
     cur.execute("SELECT version, effective_from::text, document FROM terms WHERE programme = %s", (programme,))
     terms = {version: (effective_from, bytes(document)) for version, effective_from, document in cur}
     cur.execute(
-        "SELECT survey, version, defined_at::text, instrument, lowest, highest, questions FROM surveys"
+        "SELECT survey, version, defined_at::text, instrument, lowest, highest, questions, weights FROM surveys"
         " WHERE programme = %s",
         (programme,),
     )
     surveys = {
-        (survey, version): (defined_at, instrument, (lowest, highest), questions)
-        for survey, version, defined_at, instrument, lowest, highest, questions in cur
+        (survey, version): (defined_at, instrument, (lowest, highest), questions, weights)
+        for survey, version, defined_at, instrument, lowest, highest, questions, weights in cur
     }
     cur.execute("SELECT ordinal FROM journals WHERE kind = 'programme' AND name = %s ORDER BY 1", (programme,))
     ordinals = [ordinal for (ordinal,) in cur]

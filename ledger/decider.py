@@ -78,7 +78,7 @@ from ledger.member import Hold, Layer, Member, Purchase, Redemption, clone
 from ledger.rejections import Rejection
 from ledger.returns import Clawback, decide_return
 from ledger.spending import available_points, claw_back, layers_taken
-from ledger.surveys import Survey, refuse_answer
+from ledger.surveys import Survey, refuse_answer, weights_of
 from ledger.terms import Terms
 from ledger.values import FAR, POINTS_MAX
 
@@ -879,6 +879,7 @@ def _survey(member: Member, command: RecordSurvey, terms: Terms | None, programm
             store=command.store,
             purchase=command.purchase,
             survey=command.survey,
+            weights=weights_of(programme.surveys, command),
         ),
     )
 

@@ -55,14 +55,18 @@ def read_programme(cur: PgCursor, name: str) -> ProgrammeInfo | None:
 
 def _read_surveys(cur: PgCursor, programme: str) -> dict[str, list[Survey]]:
     cur.execute(
-        "SELECT survey, defined_at, instrument, lowest, highest, questions FROM surveys WHERE programme = %s"
+        "SELECT survey, defined_at, instrument, lowest, highest, questions, weights FROM surveys WHERE programme = %s"
         " ORDER BY survey, version",
         (programme,),
     )
     surveys: dict[str, list[Survey]] = {}
-    for survey, defined_at, instrument, lowest, highest, questions in cur.fetchall():
+    for survey, defined_at, instrument, lowest, highest, questions, weights in cur.fetchall():
         definition = Survey(
-            defined_at=defined_at, instrument=instrument, scale=(lowest, highest), questions=frozenset(questions)
+            defined_at=defined_at,
+            instrument=instrument,
+            scale=(lowest, highest),
+            questions=frozenset(questions),
+            weights=dict(zip(questions, weights, strict=False)),
         )
         surveys.setdefault(survey, []).append(definition)
     return surveys
@@ -106,10 +110,11 @@ def record_programme(cur: PgCursor, event: Event) -> bool:
         return True
     if isinstance(event, SurveyDefined):
         cur.execute(
-            "INSERT INTO surveys (programme, survey, version, defined_at, instrument, lowest, highest, questions)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO surveys"
+            " (programme, survey, version, defined_at, instrument, lowest, highest, questions, weights)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (event.programme, event.survey, event.version, event.occurred_at, event.instrument, *event.scale,
-             event.questions),
+             event.questions, event.weights),
         )  # fmt: skip
         cur.execute("UPDATE programmes SET revision = revision + 1 WHERE programme = %s", (event.programme,))
         return True

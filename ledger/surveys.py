@@ -20,6 +20,8 @@ class Survey(Struct, frozen=True, kw_only=True, gc=False):
     instrument: Literal["NPS", "CSAT", "CES", "ACSI"]
     scale: tuple[int, int]
     questions: frozenset[str]
+    weights: Mapping[str, int] = {}
+    """Of each question, in an ACSI survey that weighs them; none: equal."""
 
 
 def in_force(versions: Sequence[Survey], at: datetime) -> Survey:
@@ -27,6 +29,14 @@ def in_force(versions: Sequence[Survey], at: datetime) -> Survey:
     its definition here.
     """
     return next((version for version in reversed(versions) if version.defined_at <= at), versions[0])
+
+
+def weights_of(surveys: Mapping[str, Sequence[Survey]], command: RecordSurvey) -> dict[str, int]:
+    """The weights by which an answer is scored: those of the survey that it names, of the questions answered."""
+    if command.survey is None:
+        return {}
+    weights = in_force(surveys[command.survey], command.occurred_at).weights
+    return {question: weights[question] for question in command.answers if question in weights}
 
 
 def refuse_answer(surveys: Mapping[str, Sequence[Survey]], command: RecordSurvey) -> Rejection | None:

@@ -9,6 +9,7 @@ CREATE TABLE surveys (                          -- every version, as the log has
     lowest     bigint      NOT NULL,
     highest    bigint      NOT NULL,
     questions  text[]      NOT NULL,
+    weights    bigint[]    NOT NULL,            -- one for each question, or none: equal
     PRIMARY KEY (programme, survey, version)
 );
 

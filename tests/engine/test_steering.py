@@ -257,3 +257,21 @@ def test_programmes_have_streams_of_one_name(database: Database, ledger: Ledger)
     outcomes = ledger.handle(submissions([answer(club, "a", "x", 4) for club in clubs]))
     assert statuses(outcomes) == ["posted", "SURVEY_UNKNOWN"]
     assert [row[:2] for row in steering_rows(clubs[1])] == [("budget-top_down-revenue-programme-", 1)]
+
+
+def test_an_answer_records_the_weights_of_its_survey(club: Club, ledger: Ledger, other: Ledger) -> None:
+    """Of the questions that it answers; another writer knows them from the database."""
+    definition = DefineSurvey(
+        **said(club, "yearly"), survey="yearly", instrument="ACSI", scale=(1, 10),
+        questions=["overall", "expected", "ideal"], weights=[2, 1, 1],
+    )  # fmt: skip
+    answered = RecordSurvey(
+        **said(club, "x", 5), member="a", survey="yearly", instrument="ACSI", scale=(1, 10),
+        answers={"ideal": 7, "overall": 9},
+    )  # fmt: skip
+    assert statuses(ledger.handle(submissions([club.enrol("a"), definition]))) == ["posted", "posted"]
+    assert statuses(other.handle(submissions([answered]))) == ["posted"]
+    (event,) = [
+        decode(row.topic, row.state) for rows in club.rows() for row in rows if row.topic == "survey-answered.v1"
+    ]
+    assert event.weights == {"ideal": 1, "overall": 2}  # type: ignore[attr-defined]
