@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,8 +19,9 @@ from ledger.commands import PublishTerms
 from ledger.engine import Ledger
 from ledger.hashing import Frontier
 from ledger.store.database import Database, connect
+from ledger.store.journal import lock_head
 from ledger.store.migrations import migrate
-from tests.audit.ledgers import AT, Superuser, build, handle, terms
+from tests.audit.ledgers import AT, Superuser, build, handle, purchase, terms
 from tests.conftest import create_database, drop_database
 
 KEY, OTHER = SigningKey.generate("loyalty.example"), SigningKey.generate("loyalty.example")
@@ -182,6 +184,38 @@ def test_signers_at_once_sign_once(forger: Forger, signer: Database) -> None:
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(lambda _: sign_heads(signer, KEY, [1]), range(4)))
     assert sorted(one.signed for (one,) in results) == [False, False, False, True]
+
+
+def test_signing_does_not_wait_for_writers(forger: Forger, signer: Database) -> None:
+    """A writer that holds the head's lock is not waited for; what it has not committed is not signed."""
+    with signer.transaction() as cur:
+        head = lock_head(cur, 2)
+        assert [one.size for one in sign_heads(signer, KEY, [2])] == [head.position]
+
+
+def test_it_is_good_while_heads_are_signed_and_written(database: Database) -> None:
+    """Checkpoints of heads that moved on in the middle of a verification are not taken for cut tails."""
+    ledger = Ledger(database)
+    build(ledger)
+    stop = Event()
+
+    def write() -> int:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            handle(ledger, [purchase(f"more-{number}", "M0001", "CNY", {"source": "test", "programme": "coffee"})])
+            assert [one.refusal for one in sign_heads(database, KEY)] == [None, None, None]
+        return number
+
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(write)
+        try:
+            for _ in range(5):
+                assert verify(database, keys=KEYS, processes=1).problems == []
+        finally:
+            stop.set()
+        assert writing.result() > 0
+    ledger.close()
 
 
 # --- tampering after a checkpoint -----------------------------------------------------------------------------------

@@ -221,6 +221,25 @@ def test_a_rewritten_tail_of_less_than_a_block_is_not_proven(forger: PgCursor) -
         prove_event(forger, 1, EVENTS + 851)
 
 
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE merkle_nodes SET hash = sha256('') WHERE level = 13", "node 0 of level 13 .* it was changed"),
+        ("DELETE FROM merkle_nodes WHERE level = 13", "node 0 of level 13 .* is missing"),
+        ("UPDATE journals SET root = sha256('')", "the leaf hashes do not give the root of the head"),
+        ("UPDATE events SET leaf_hash = sha256('') WHERE position = 8300", "the history was rewritten"),
+        (
+            "UPDATE events SET leaf_hash = sha256('') WHERE position = 2000; UPDATE journals SET root = sha256('x')",
+            "node 1 of level 10 .* do not agree",
+        ),
+    ],
+)
+def test_a_head_is_not_signed_over_changed_hashes(statement: str, words: str, forger: PgCursor) -> None:
+    forger.execute(statement)
+    with pytest.raises(Refused, match=words):
+        checkpoints._check_tree(forger, newest_checkpoint(forger, 1), checkpoints._head(forger, 1))
+
+
 def test_nodes_and_checkpoints_are_never_changed(filled: str) -> None:
     connection = connect(filled)
     with connection.cursor() as cur:
