@@ -209,7 +209,7 @@ def test_a_private_key_is_in_a_file_of_its_owner_and_in_no_message(tmp_path: Pat
     write_key(path, key)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert read_key(path).verifier_key == key.verifier_key
-    secret = key.secret_text().rpartition("+")[2]
+    secret = key.secret_text().split("+", 4)[4]
     assert secret not in repr(key)
     with pytest.raises(FileExistsError):
         write_key(path, key)

@@ -43,7 +43,7 @@ def test_a_key_is_made_once_and_its_secret_is_shown_nowhere(loyalty: Loyalty, tm
     made = loyalty("audit", "key", "new", "--name", "loyalty.example", "--key-file", str(path))
     assert made.stdout.startswith("loyalty.example+")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    secret = path.read_text().strip().rpartition("+")[2]
+    secret = path.read_text().strip().split("+", 4)[4]
     assert secret not in made.output
     assert loyalty("audit", "key", "show", "--key-file", str(path)).stdout == made.stdout
     again = loyalty("audit", "key", "new", "--name", "loyalty.example", "--key-file", str(path), exit_code=1)
