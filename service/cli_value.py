@@ -347,7 +347,7 @@ def pyramid(
         raise click.UsageError("--as-of and --until both say where the period ends: give one of them")
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> PyramidScreen:
-        end = until_on if as_of is None else business_day(as_of, info.time_zone) + timedelta(days=1)
+        end = until_on if as_of is None else business_day(as_of, info.programme.time_zone) + timedelta(days=1)
         period = Period(from_on, end)
         moved = []
         if against is not None:

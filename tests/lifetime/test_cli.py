@@ -52,6 +52,30 @@ def test_a_member_on_one_screen(loyalty: Loyalty) -> None:
     assert (past["purchases"], past["repurchased_within_30_days"], past["recency_days"]) == (1, None, 18)
 
 
+def test_a_return_takes_back_what_its_goods_had_cost(loyalty: Loyalty) -> None:
+    """The core finds the cost; where only an amount is paid back, no goods came back."""
+    names = ("revenue_minor", "goods_cost_minor", "profit_minor", "units")
+    back = ("return", "A", "--purchase", "order-1", "--at", "2026-03-25T00:00:00Z")
+    for more, expected in ((("--amount", "5000"), (75_000, 30_000, 45_000, 2)), ((), (30_000, 10_000, 20_000, 1))):
+        loyalty(*back, *more)
+        loyalty("project", "--once")
+        found = loyalty.json("member", "A")["lifetime"]
+        assert tuple(found[name] for name in names) == expected
+
+
+def test_analysis_as_the_programme_sets_it(loyalty: Loyalty, tmp_path: Path) -> None:
+    message = {
+        "type": "analysis.v1", "id": "a-1", "source": "desk", "programme": "demo", "occurred_at": AT,
+        "inactive_after_days": 7, "bands": [{"name": name, "share_percent": "50"} for name in ("gold", "rest")],
+    }  # fmt: skip
+    path = tmp_path / "analysis.jsonl"
+    path.write_text(json.dumps(message) + "\n")
+    loyalty("ingest", str(path))
+    loyalty("project", "--once")
+    assert loyalty.json("member", "A")["lifetime"]["inactive_after_days"] == 7
+    assert [band["name"] for band in loyalty.json("pyramid")["pyramid"]["bands"]][:2] == ["gold", "rest"]
+
+
 def test_a_merged_member_says_where_its_figures_are(loyalty: Loyalty) -> None:
     loyalty("merge", "B", "A", "--at", "2026-04-01T00:00:00Z")
     loyalty("project", "--once")

@@ -127,6 +127,27 @@ def test_reads_equal_the_oracle_and_rows_those_of_a_rebuild(
         assert table_digests(cur, [projection]) == live
 
 
+def test_chains_of_merges_and_purchases_on_the_last_day_of_a_window(database: Database) -> None:
+    """What chance seldom hits: three records that are one person, and gaps of just 30, 90 and 365 days."""
+    programme = Programme(database, 3)
+    ann, bob, cat, dee, eve = MEMBERS
+    bought = [(ann, 10), (bob, 20), (cat, 30), (dee, 100), (dee, 130), (eve, 5), (eve, 95)]
+    bought += [(cat, 395)]
+    events = history([("purchase", member, member, day, 300 + day, 200) for member, day in bought])
+    programme.record(*events)
+    programme.project()
+    for more in (merged(ann, bob, 400), merged(bob, cat, 401), unmerged(bob, cat, 402), merged(bob, eve, 403)):
+        programme.record(*more)
+        programme.project()
+        events += more
+        with database.connection() as cur:
+            for check in (check_members, check_programme, check_cohorts, check_pyramid):
+                check(cur, programme, persons(events))
+            cur.execute("SET ROLE loyalty_reader")
+            check_views(cur, programme, persons(events))
+            cur.execute("RESET ROLE")
+
+
 def check_members(cur: PgCursor, programme: Programme, people: list[Person]) -> None:
     now = at(LAST_DAY + 2)
     for person in people:
