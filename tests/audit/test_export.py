@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,15 @@ from audit.import_ledger import import_ledger
 from audit.manifest import MANIFEST, PROGRESS, ExportError, read_manifest
 from audit.segments import SCHEMA
 from audit.verify import verify
-from ledger.commands import AnyCommand, ChangeProfile, CreateProgramme, EnrolMember, PublishTerms, RedeemPoints
+from ledger.commands import (
+    AnyCommand,
+    ChangeProfile,
+    CreateProgramme,
+    DefineSurvey,
+    EnrolMember,
+    PublishTerms,
+    RedeemPoints,
+)
 from ledger.engine import Ledger, Submission
 from ledger.store.database import Database, PgCursor, connect
 from ledger.store.journal import create_journals
@@ -35,9 +44,15 @@ EVENTS = (
     "SELECT journal, position, originator_id, originator_version, topic, encode(state, 'hex'), recorded_at,"
     " encode(leaf_hash, 'hex'), command_key, command_hash, command_events FROM events ORDER BY journal, position"
 )
-HEADS = "SELECT journal, kind, name, ordinal, position, encode(root, 'hex'), encode(frontier, 'hex'), recorded_at FROM journals ORDER BY 1"  # noqa: E501
-PROGRAMME_ROWS = "SELECT programme, name, currency, time_zone, journals, terms_versions FROM programmes ORDER BY 1"
+HEADS = (
+    "SELECT journal, kind, name, ordinal, position, encode(root, 'hex'), encode(frontier, 'hex'), recorded_at"
+    " FROM journals ORDER BY journal"
+)
+PROGRAMME_ROWS = (
+    "SELECT programme, name, currency, time_zone, journals, terms_versions, revision FROM programmes ORDER BY 1"
+)
 TERMS_ROWS = "SELECT programme, version, effective_from, encode(document, 'hex') FROM terms ORDER BY 1, 2"
+SURVEY_ROWS = "SELECT * FROM surveys ORDER BY programme, survey, version"
 
 
 @pytest.fixture
@@ -74,7 +89,7 @@ def rows(dsn: str, statement: str) -> list[tuple[Any, ...]]:
 
 def assert_same_ledger(one: str, other: str) -> None:
     """All that is recorded, and all that writers look up, is equal."""
-    for statement in (EVENTS, HEADS, PROGRAMME_ROWS, TERMS_ROWS):
+    for statement in (EVENTS, HEADS, PROGRAMME_ROWS, TERMS_ROWS, SURVEY_ROWS):
         assert rows(one, statement) == rows(other, statement)
     assert verify(other).problems == []
 
@@ -294,6 +309,12 @@ def test_a_changed_ledger_is_not_exported(ledger: Ledger, database_dsn: str, fol
     connection.close()
 
 
+def survey(id: str, highest: int) -> DefineSurvey:
+    """A survey, or another version of it."""
+    named: dict[str, Any] = {"source": "test", "programme": "coffee", "id": id, "occurred_at": AT}
+    return DefineSurvey(survey="shop", instrument="CSAT", scale=(1, highest), questions=["q1"], **named)
+
+
 # --- importing -------------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +322,7 @@ def test_an_import_is_the_ledger_that_was_exported(
     ledger: Ledger, database: Database, target: Database, folder: Path
 ) -> None:
     """Every row is equal; and after it, both ledgers give the same answers to the same commands."""
+    handle(ledger, [survey("shop-1", 10), survey("shop-2", 5)])
     manifest = export(database.dsn, folder, segment_events=SEGMENT).manifest
     assert import_ledger(target.dsn, folder).imported == manifest.events
     assert_same_ledger(database.dsn, target.dsn)
@@ -316,6 +338,7 @@ def test_an_import_is_the_ledger_that_was_exported(
             ),  # known, not the same
             RedeemPoints(id="too-much", occurred_at=later, member="M0005", points=10**9, **named),
             EnrolMember(id="new", occurred_at=later, member="M0100", **named),
+            msgspec.structs.replace(survey("shop-3", 7), programme=programme),
             PublishTerms(id="terms-3", occurred_at=later, document=terms(programme, "Third"), **named),
         ]
         outcomes = [one.handle([Submission(command) for command in commands]) for one in (ledger, other)]
