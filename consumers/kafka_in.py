@@ -20,8 +20,9 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Final
 
@@ -36,7 +37,17 @@ from ledger.commands import AnyCommand
 from ledger.engine import Ledger
 from ledger.rejections import Rejection
 from ledger.store.database import sqlstate
-from ledger.store.sources import Claim, Fenced, Read, TopicPartition, claim, complete, partitions, stop_partition
+from ledger.store.sources import (
+    Behind,
+    Claim,
+    Fenced,
+    Read,
+    TopicPartition,
+    claim,
+    complete,
+    partitions,
+    stop_partition,
+)
 from ledger.submissions import Malformed, Outcome, Place, Submission
 
 ROOM_WAIT_SECONDS: Final = 2.0
@@ -138,6 +149,8 @@ class Consumer:
                     membership.step()
                 except KafkaError as error:
                     self._wait(stop, RETRY_SECONDS, f"Kafka: {_sentence(error)}", on_tick)
+                while not self._taker.behind.empty():
+                    membership.claim_again(self._taker.behind.get())
                 membership.courtesy(self._taker.completed)
                 on_tick(self.progress)
                 if self._settings.until_caught_up and membership.is_caught_up():
@@ -243,6 +256,10 @@ class Membership:
             or (name in found and (found[name].next_offset >= bounds.end or bool(found[name].stopped)))
             for name, bounds in self._targets.items()
         )
+
+    def claim_again(self, names: Collection[TopicPartition]) -> None:
+        """Claim some of our partitions anew, and read from where the database says."""
+        self._claim_again(held for held in self._held.values() if held.claim is not None and held.name in names)
 
     def courtesy(self, completed: Mapping[TopicPartition, int], *, wait: bool = False) -> None:
         """Tell Kafka how far we are, now and then."""
@@ -494,6 +511,8 @@ class Taker:
         self._failure: BaseException | None = None
         self._apart_in_a_row = 0
         self.completed: dict[TopicPartition, int] = {}
+        self.behind: SimpleQueue[frozenset[TopicPartition]] = SimpleQueue()
+        """Partitions to be claimed and read again."""
         self.finished = Event()
 
     def raise_failure(self) -> None:
@@ -525,12 +544,15 @@ class Taker:
                     complete(cur, reads)
                 self._progress.state = ""
                 break
-            except Fenced as fenced:
-                kept = [n for n, each in enumerate(submissions) if _partition_of(each) not in fenced.partitions]
-                self._count([o for n, o in enumerate(outcomes) if _partition_of(submissions[n]) in fenced.partitions])
+            except (Fenced, Behind) as error:
+                gone = error.partitions
+                kept = [n for n, each in enumerate(submissions) if _partition_of(each) not in gone]
+                self._count([o for n, o in enumerate(outcomes) if _partition_of(submissions[n]) in gone])
                 submissions, outcomes = [submissions[n] for n in kept], [outcomes[n] for n in kept]
-                reads = [read for read in reads if (read.topic, read.partition) not in fenced.partitions]
-                _log.warning("%s", fenced)
+                reads = [read for read in reads if (read.topic, read.partition) not in gone]
+                if isinstance(error, Behind):
+                    self.behind.put(gone)
+                _log.warning("%s", error)
             except (PersistenceError, OSError) as error:
                 if not is_outage(error):
                     raise

@@ -40,6 +40,16 @@ class Fenced(RuntimeError):
         self.partitions = frozenset(partitions)
 
 
+class Behind(RuntimeError):
+    """The database does not know of reads that were completed: it crashed, and forgot them. Claim the partitions again,
+    and read them from there: what their journals have taken is known to those.
+    """
+
+    def __init__(self, partitions: Sequence[TopicPartition], what: str) -> None:
+        super().__init__(what)
+        self.partitions = frozenset(partitions)
+
+
 class NoGap(LookupError):
     """The partition does not wait for a gap to be accepted."""
 
@@ -194,7 +204,7 @@ def complete(cur: PgCursor, reads: Sequence[Read]) -> None:
     It commits without waiting for the disk: after a crash of the server a read may have to be done again, which each
     journal then finds taken. Doing it twice does nothing, as after a connection that broke at its commit.
 
-    Raises Fenced where an epoch is not that of the read.
+    Raises Fenced where an epoch is not that of the read, Behind where what lies before it was not completed.
     """
     if not reads:
         return
@@ -225,18 +235,21 @@ def _check_completed(cur: PgCursor, reads: Sequence[Read]) -> None:
         (tuple((read.topic, read.partition) for read in reads),),
     )
     found = {(topic, partition): (epoch, next_offset) for topic, partition, epoch, next_offset in cur.fetchall()}
-    lost = []
+    lost, behind = [], {}
     for read in reads:
-        epoch, next_offset = found.get((read.topic, read.partition), (0, 0))
+        name = (read.topic, read.partition)
+        epoch, next_offset = found.get(name, (0, 0))
         if epoch != read.epoch:
-            lost.append((read.topic, read.partition))
+            lost.append(name)
         elif next_offset < read.next_offset:
-            raise ValueError(
-                f"{read.topic}-{read.partition}: offsets {read.first_offset} to {read.next_offset} were read, but the"
-                f" partition is at {next_offset}: what lies between would be lost"
+            behind[name] = (
+                f"{read.topic}-{read.partition}: offsets {read.first_offset} to {read.next_offset - 1} were read, but"
+                f" only what is before {next_offset} is completed"
             )
     if lost:
         raise Fenced(lost)
+    if behind:
+        raise Behind(list(behind), "; ".join(behind.values()))
 
 
 # --- gaps ---------------------------------------------------------------------------------------------------------

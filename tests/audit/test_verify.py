@@ -589,8 +589,8 @@ def test_a_changed_programme_or_terms_is_found(
         ),
         ("UPDATE surveys SET defined_at = '-infinity' WHERE programme = 'grocery'", 1, "surveys has -infinity"),
         (
-            "INSERT INTO surveys SELECT programme, survey, 3, defined_at, instrument, lowest, highest, questions"
-            " FROM surveys WHERE programme = 'grocery' AND version = 2",
+            "INSERT INTO surveys SELECT programme, survey, 3, defined_at, instrument, lowest, highest, questions,"
+            " weights FROM surveys WHERE programme = 'grocery' AND version = 2",
             None,
             "has 3 versions of surveys, where 2 were defined",
         ),

@@ -15,7 +15,7 @@ from ledger.engine import Ledger
 from ledger.rejections import Rejection
 from ledger.store import sources
 from ledger.store.database import Database, PgCursor
-from ledger.store.sources import Claim, Fenced, Read, TopicPartition, lock_places
+from ledger.store.sources import Behind, Claim, Fenced, Read, TopicPartition, lock_places
 from ledger.submissions import Malformed, Place, Submission
 from tests.engine.clubs import Club, assert_sound, statuses
 
@@ -124,7 +124,7 @@ def test_what_was_of_no_programme_stays_so(database: Database, ledger: Ledger) -
 
 
 def test_a_read_is_completed_once(database: Database, ledger: Ledger) -> None:
-    """Again is no error, by another owner it is Fenced, and over a hole it is refused."""
+    """Again is no error, by another owner it is Fenced, and over a hole it is Behind."""
     epoch = claimed(database).epoch
 
     def read(first: int, next_offset: int, epoch: int = epoch) -> Read:
@@ -133,7 +133,7 @@ def test_a_read_is_completed_once(database: Database, ledger: Ledger) -> None:
     with database.connection() as cur:
         sources.complete(cur, [read(0, 5)])
         sources.complete(cur, [read(0, 5)])
-        with pytest.raises(ValueError, match="lost"):
+        with pytest.raises(Behind, match="offsets 6 to 7 were read, but only what is before 5 is completed"):
             sources.complete(cur, [read(6, 8)])
         assert [each.next_offset for each in sources.partitions(cur)] == [5]
         assert [each.messages for each in sources.stretches(cur)] == [1]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
@@ -200,12 +203,8 @@ def test_a_database_that_is_away_is_waited_for(kafka: Kafka, database_dsn: str, 
 
 def test_a_server_that_restarts(kafka: Kafka) -> None:
     """PostgreSQL stops at once and starts again, in mid-stream."""
-    directory = Path(tempfile.mkdtemp(prefix="loyalty-restart-"))
-    server = EmbeddedPostgres(directory / "postgres")
-    dsn = server.start()
-    migrate(dsn)
-    database, writer = ledger_on(dsn)
-    try:
+    with own_server("restart") as (server, dsn, _):
+        database, writer = ledger_on(dsn)
         inflow = Inflow(kafka, writer, 4)
         inflow.produce(inflow.purchases(800))
         with inflow.consuming("restart", poll_records_max=20) as consumer:
@@ -214,11 +213,48 @@ def test_a_server_that_restarts(kafka: Kafka) -> None:
             server.start()
             wait_until(lambda: _try(inflow.next_offsets) == inflow.ends())
         inflow.assert_exact(writer)
-    finally:
         writer.close()
         database.close()
+
+
+@contextmanager
+def own_server(name: str) -> Iterator[tuple[EmbeddedPostgres, str, Path]]:
+    """A migrated server of a test's own, its DSN and its data folder."""
+    directory = Path(tempfile.mkdtemp(prefix=f"loyalty-{name}-"))
+    server = EmbeddedPostgres(directory / "postgres")
+    try:
+        dsn = server.start()
+        migrate(dsn)
+        yield server, dsn, directory / "postgres"
+    finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_a_server_that_forgets_what_was_completed(kafka: Kafka) -> None:
+    """A crash takes the last completions with it, not what journals took: those are read again, and found taken."""
+    with own_server("forget") as (server, dsn, folder):
+        with closing(connect(dsn)) as owner, owner.cursor() as cur:
+            owner.autocommit = True
+            cur.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+            cur.execute("SELECT pg_reload_conf()")
+        database, writer = ledger_on(dsn)
+        inflow = Inflow(kafka, writer, 4)
+        inflow.produce(inflow.purchases(100))
+        with inflow.consuming("forget") as consumer:
+            wait_until(lambda: inflow.next_offsets() == inflow.ends())
+            os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+            wait_until(lambda: not (folder / "postmaster.pid").exists())
+            server.start()
+            wait_until(lambda: _try(inflow.next_offsets) is not None)
+            ends = inflow.ends()
+            assert any(offset < ends[partition] for partition, offset in inflow.next_offsets().items())
+            inflow.produce(inflow.purchases(100, seed=2, first=100))
+            wait_until(lambda: _try(inflow.next_offsets) == inflow.ends())
+            assert consumer.progress.read > len(inflow.acknowledged)
+        inflow.assert_exact(writer)
+        writer.close()
+        database.close()
 
 
 def _try(call: Any) -> Any:
