@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
@@ -361,12 +361,14 @@ def _texts(lengths: bytes, data: bytes) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
 
-def _slices(column: pa.Array) -> list[memoryview]:
-    """The bytes of each value of a column without nulls, not copied."""
+def _slices(column: pa.Array) -> Iterator[bytes]:
+    """The bytes of each value of a column without nulls; copied, for views would keep the garbage collector busy."""
     if not len(column):
-        return []
+        return
     _, ends, data = column.buffers()
     offsets = array("i")
     offsets.frombytes(ends[column.offset * 4 : (column.offset + len(column) + 1) * 4])
-    view = memoryview(data if data is not None else b"")
-    return [view[start:end] for start, end in pairwise(offsets)]
+    first = offsets[0]
+    whole = b"" if data is None else data[first : offsets[-1]].to_pybytes()
+    for start, end in pairwise(offsets):
+        yield whole[start - first : end - first]

@@ -47,7 +47,7 @@ def measure(server_dsn: str, events_count: int = 1_000_000, journals: int = 2) -
     Raises AssertionError when the import is not the ledger that was exported.
     """
     small, large = fresh_database(server_dsn), fresh_database(server_dsn)
-    few = build(small, events_count // 10, journals)
+    few = build(small, max(events_count // 10, 2 * PAGE_EVENTS * journals), journals)  # full pages, as in the large one
     recorded = build(large, events_count, journals)
     result: dict[str, Any] = {"events": recorded, "journals": journals}
     with tempfile.TemporaryDirectory(prefix="loyalty-export-") as name:
@@ -115,10 +115,13 @@ def _us(work: Callable[[], object]) -> float:
 
 
 def _peak_memory_mib(program: str, dsn: str, folder: Path) -> int:
-    """The most memory, without PostgreSQL's, that a process of its own takes."""
+    """The most memory, without PostgreSQL's, that a process of its own takes. From /proc, because getrusage tells of a
+    new process at least what the one that started it had.
+    """
     code = (
-        "import resource, sys; from pathlib import Path; dsn, folder = sys.argv[1], Path(sys.argv[2]);"
-        f" {program}; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import sys; from pathlib import Path; dsn, folder = sys.argv[1], Path(sys.argv[2]);"
+        f" {program}; status = Path('/proc/self/status').read_text().split();"
+        " print(status[status.index('VmHWM:') + 1])"
     )
     ended = subprocess.run([sys.executable, "-c", code, dsn, folder], check=True, capture_output=True, cwd=ROOT)
     return int(ended.stdout) // 1024
