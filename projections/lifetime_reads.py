@@ -324,7 +324,7 @@ OFFSET 0
 
 _SELECT_MEMBER = f"""
 SELECT
-    (SELECT time_zone FROM journals JOIN programmes ON programme = journals.name WHERE journal = %(first)s),
+    (SELECT time_zone FROM programmes WHERE programme = (SELECT name FROM journals WHERE journal = %(first)s)),
     coalesce(
         (SELECT inactive_after_days FROM lifetime_analysis WHERE journal = %(first)s), {INACTIVE_AFTER_DAYS_DEFAULT}
     ),
