@@ -239,9 +239,15 @@ def _gap(above: _Row, below: str, parts: int, bottom_up: Decimal) -> Gap:
 
 # --- statements -----------------------------------------------------------------------------------------------------
 
+# Of what common table expressions hold the server knows no statistics: it takes them for a row or two and joins them
+# row by row. Here all of them are whole sets. Sent in one round trip with the query, for which alone it then holds.
+_JOIN_WHOLE_SETS: Final = "SET LOCAL enable_nestloop = off; SET LOCAL jit = off; SET LOCAL work_mem = '64MB';"
+
 _IN_FORCE: Final = """
     in_force AS (
-        SELECT newest.*, row_number() OVER () AS number, from_on + days_elapsed AS to_on,
+        SELECT newest.*, row_number() OVER () AS number, dense_rank() OVER (
+                ORDER BY direction, measure, level, CASE level WHEN 'member' THEN '' ELSE who END, from_on, until_on
+            ) AS series, from_on + days_elapsed AS to_on,
             CASE measure WHEN 'satisfaction' THEN value
                 ELSE round(value * days_elapsed / (until_on - from_on)) END AS planned
         FROM (
@@ -257,14 +263,14 @@ _IN_FORCE: Final = """
 """
 
 # Values are read once for all budgets of the same days. `unknown` marks a profit without all of its costs.
-_BUDGETS: Final = f"""
+_BUDGETS: Final = f"""{_JOIN_WHOLE_SETS}
 WITH RECURSIVE {MERGED_MEMBERS}, {_IN_FORCE}, wanted AS (
     SELECT DISTINCT measure, from_on, to_on FROM in_force WHERE days_elapsed > 0
 ), ranges AS (
     SELECT from_on, to_on, bool_or(measure = 'satisfaction') AS has_answers,
         bool_or(measure <> 'satisfaction') AS has_trade
     FROM wanted GROUP BY from_on, to_on
-), traded AS (
+), traded AS MATERIALIZED (
     SELECT from_on, to_on, coalesce(person, member) AS member,
         sum(revenue_minor - returned_minor) AS revenue,
         sum(revenue_minor - returned_minor - goods_cost_minor - attributed_cost_minor) AS profit,
@@ -272,7 +278,7 @@ WITH RECURSIVE {MERGED_MEMBERS}, {_IN_FORCE}, wanted AS (
     FROM ranges JOIN trade_days ON has_trade AND journal = ANY (%(journals)s) AND day >= from_on AND day < to_on
     LEFT JOIN merged USING (journal, member)
     GROUP BY 1, 2, 3
-), answered AS (
+), answered AS MATERIALIZED (
     SELECT from_on, to_on, coalesce(person, member) AS member, sum(score) AS amount, count(*) AS weight
     FROM ranges JOIN survey_answers ON has_answers AND journal = ANY (%(journals)s) AND day >= from_on AND day < to_on
         AND instrument = 'ACSI' AND score IS NOT NULL
@@ -310,21 +316,21 @@ WITH RECURSIVE {MERGED_MEMBERS}, {_IN_FORCE}, wanted AS (
     ) END AS open_members
     FROM in_force WHERE level <> 'member'
 ), behind AS (
-    SELECT number, member, amount, weight,
+    SELECT number, series, member, amount, weight,
         CASE measure WHEN 'satisfaction' THEN planned ELSE planned / nullif(open_members, 0) END AS share,
         CASE measure WHEN 'satisfaction' THEN amount / weight ELSE amount END AS actual
     FROM found JOIN in_force USING (number) JOIN sizes USING (number) WHERE NOT unknown
     UNION ALL
-    SELECT number, who, coalesce(amount, 0), weight, planned,
+    SELECT number, series, who, coalesce(amount, 0), weight, planned,
         CASE measure WHEN 'satisfaction' THEN amount / weight ELSE coalesce(amount, 0) END
     FROM in_force LEFT JOIN found USING (number)
     WHERE level = 'member' AND days_elapsed > 0 AND unknown IS NOT TRUE
+), ranked AS (
+    SELECT number, member, amount, weight, share,
+        row_number() OVER (PARTITION BY series ORDER BY abs(actual - share) DESC, member) AS place
+    FROM behind WHERE actual <> share
 ), largest AS (
-    SELECT in_force.*, member, amount, weight, share, row_number() OVER (
-        PARTITION BY direction, measure, level, CASE level WHEN 'member' THEN '' ELSE who END, from_on, until_on
-        ORDER BY abs(actual - share) DESC, member
-    ) AS place
-    FROM behind JOIN in_force USING (number) WHERE actual <> share
+    SELECT * FROM ranked JOIN in_force USING (number) WHERE place <= %(differences)s
 )
 SELECT direction, measure, level, who, from_on, until_on, version, 1 AS budgets, value, days_elapsed, planned,
     open_members, amount, weight, coalesce(unknown_members, 0), NULL AS member, 0 AS place
@@ -339,11 +345,11 @@ GROUP BY direction, measure, level, from_on, until_on, days_elapsed
 UNION ALL
 SELECT direction, measure, level, CASE level WHEN 'member' THEN '' ELSE who END, from_on, until_on, version, 1, value,
     days_elapsed, share, NULL, amount, weight, 0, member, place
-FROM largest WHERE place <= %(differences)s
+FROM largest
 ORDER BY from_on, until_on, measure, direction DESC, level, who, place
 """
 
-_MEMBERS_BY_SEGMENT: Final = f"""
+_MEMBERS_BY_SEGMENT: Final = f"""{_JOIN_WHOLE_SETS}
 WITH {_IN_FORCE}
 SELECT measure, segment.who, from_on, until_on, count(*),
     CASE measure WHEN 'satisfaction' THEN avg(own.value) ELSE sum(own.value) END
