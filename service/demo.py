@@ -173,8 +173,8 @@ def load(ledger: Ledger, screen: Screen, found: Run, expected: journey.Totals, u
 
 
 def project(database: Database, screen: Screen, found: Run) -> None:
-    """Bring balances and statements up to date."""
-    screen.line("projecting balances and statements")
+    """Bring the read models up to date."""
+    screen.line("projecting: balances, statements, value, satisfaction, steering")
     with found.phase("project", "events") as told:
         told(Runner(database, read_models(), threads=PROJECTION_THREADS).run_once())
 
@@ -336,6 +336,8 @@ def next_commands(directory: Path, member: str) -> list[str]:
         f"{shown} balance {member} --as-of {ENDS_AT:%Y-%m-%dT%H:%M:%SZ}",
         f"{shown} balance {member} --as-of 2017-07-01T00:00:00Z",
         f"{shown} statement {member}",
+        f"{shown} member {member} --as-of {ENDS_AT:%Y-%m-%dT%H:%M:%SZ}",
+        f"{shown} pyramid --from 2017-07-01 --until 2018-01-01 --against 2017-01-01..2017-07-01",
         f"{shown} redeem {member} 100 --at {ENDS_AT:%Y-%m-%dT12:00:00Z} --key my-first-redemption",
         f"{shown} rejected list",
         f"{shown} audit verify",

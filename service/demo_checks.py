@@ -16,11 +16,11 @@ from ledger.postings import postings
 from ledger.store.database import Database
 from ledger.store.journal import find_journals, read_light
 from service.journey import PROGRAMME, Totals
+from service.read_models import read_models
 
 EVENTS_AT_ONCE = 5_000
 PURCHASE_TOPIC = "purchase-recorded.v1"
 BALANCE_ACCOUNTS = ("open", "held", "arrears")
-TABLES = ("balances", "lots", "statement")
 
 
 class _Line(Struct):
@@ -81,10 +81,10 @@ def balances_by_account(database: Database) -> dict[str, int]:
 
 
 def fingerprints(database: Database) -> dict[str, tuple[int, str]]:
-    """Table → its rows, and a sum over the hashes of all of them, whatever their order."""
+    """Table of a read model → its rows, and a sum over the hashes of all of them, whatever their order."""
     found = {}
     with database.connection() as cur:
-        for table in TABLES:
+        for table in (table for model in read_models() for table in model.tables):
             cur.execute(f"SELECT count(*), sum(hashtextextended(t::text, 0))::text FROM {table} t")
             found[table] = cur.fetchone() or (0, "")
     return found
