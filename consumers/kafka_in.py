@@ -524,7 +524,8 @@ class Taker:
         """Take batches until the backlog is closed."""
         try:
             while (batch := self._backlog.take()) is not None:
-                self.take(batch, stop)
+                if not self.take(batch, stop):
+                    self._backlog.close()  # what follows may not be taken before it
                 self._backlog.done(batch)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that consumes
             self._failure = error
@@ -532,8 +533,8 @@ class Taker:
         finally:
             self.finished.set()
 
-    def take(self, batch: Batch, stop: Event) -> None:
-        """Take one batch: to the end, or until `stop` while the database is away."""
+    def take(self, batch: Batch, stop: Event) -> bool:
+        """Take one batch: whether to the end; not where `stop` came while the database was away."""
         submissions, reads = batch.submissions, batch.reads
         outcomes: list[Outcome | None] = [None] * len(submissions)
         pause = RETRY_SECONDS
@@ -560,10 +561,11 @@ class Taker:
                 _log.warning("the database failed, trying again in %s s: %s", pause, _sentence(error))
                 if stop.wait(pause):
                     self._count(outcomes)
-                    return
+                    return False
                 pause = min(2 * pause, RETRY_SECONDS_MAX)
         self._count(outcomes)
         self.completed.update({(read.topic, read.partition): read.next_offset for read in reads})
+        return True
 
     def _handle(
         self,
