@@ -24,7 +24,7 @@ from tests.broker.settings import LOG_LEVELS, Ports, server_properties
 from tests.broker.unavailable import KafkaUnavailable
 from tests.broker.watcher import Watcher
 
-START_SECONDS_MAX = 60.0  # after an unclean stop it first reads its logs again
+START_SECONDS_MAX = 180.0  # after an unclean stop it first reads its logs again
 STOP_SECONDS_MAX = 20.0
 TOPIC_SECONDS_MAX = 15.0
 STARTS_MAX = 3
