@@ -17,13 +17,12 @@ from msgspec.structs import asdict
 
 from ledger.store.database import PgCursor
 from ledger.values import FAR
-from projections.checkpoints import ProjectionOutdated
 from projections.control_charts import RULES
 from projections.satisfaction_members import read_latest_answers, read_satisfied_leavers
 from projections.satisfaction_tables import read_time_zone
-from service.console import EXIT_REJECTED, count, note, say, show_json, show_table, stop
+from service.console import EXIT_REJECTED, note, say, show_json, show_table, stop
 from service.instants import INSTANT
-from service.read_models import catch_up
+from service.reading import freshen, note_if_behind
 from service.settings import Settings
 from service.submitting import Given, command_options, programme_info, submit_to
 from service.workspace import Workspace, opened
@@ -57,15 +56,10 @@ def _reading(settings: Settings, programme: str) -> Iterator[Reading]:
     """Open the ledger to read."""
     with opened(settings) as workspace:
         info = programme_info(workspace, programme, settings)
-        try:
-            if settings.database_url is None:  # an embedded ledger has no process that keeps its read models up
-                catch_up(workspace.database)
-            with workspace.database.connection() as cursor:
-                yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
-                if settings.database_url is not None:
-                    _note_if_behind(cursor, info.journals)
-        except ProjectionOutdated as error:
-            raise click.ClickException(f"{error}: loyalty rebuild") from error
+        freshen(settings, workspace.database)
+        with workspace.database.connection() as cursor:
+            yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
+            note_if_behind(settings, cursor, info.journals, "satisfaction")
 
 
 def _clearly(read: Callable[[], T]) -> T:
@@ -74,18 +68,6 @@ def _clearly(read: Callable[[], T]) -> T:
         return read()
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _note_if_behind(cursor: PgCursor, journals: list[int]) -> None:
-    cursor.execute(
-        "SELECT coalesce(sum(position - coalesce((SELECT max(checkpoint.position) FROM projections checkpoint"
-        " WHERE projection = 'satisfaction' AND checkpoint.journal = journals.journal), 0)), 0)::bigint"
-        " FROM journals WHERE journal = ANY (%s)",
-        (journals,),
-    )
-    (behind,) = cursor.fetchone() or (0,)
-    if behind:
-        note(f"{count(behind, 'event')} not in yet; loyalty project keeps the read models up.")
 
 
 class Day(click.ParamType):
