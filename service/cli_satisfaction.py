@@ -18,6 +18,7 @@ from msgspec.structs import asdict
 from ledger.store.database import PgCursor
 from ledger.values import FAR
 from projections.control_charts import RULES
+from projections.lifetime_reads import inactive_after as set_inactive_after
 from projections.satisfaction_members import read_latest_answers, read_satisfied_leavers
 from projections.satisfaction_tables import read_time_zone
 from service.console import EXIT_REJECTED, note, say, show_json, show_table, stop
@@ -52,14 +53,14 @@ class Reading(Struct, frozen=True):
 
 
 @contextmanager
-def _reading(settings: Settings, programme: str) -> Iterator[Reading]:
+def _reading(settings: Settings, programme: str, *projections: str) -> Iterator[Reading]:
     """Open the ledger to read."""
     with opened(settings) as workspace:
         info = programme_info(workspace, programme, settings)
         freshen(settings, workspace.database)
         with workspace.database.connection() as cursor:
             yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
-            note_if_behind(settings, cursor, info.journals, "satisfaction")
+            note_if_behind(settings, cursor, info.journals, *(projections or ("satisfaction",)))
 
 
 def _clearly(read: Callable[[], T]) -> T:
@@ -215,18 +216,18 @@ def latest(settings: Settings, member: str, programme: str, as_of: datetime | No
 
 @satisfaction.command("left")
 @click.option("--inactive-after", type=click.IntRange(1, 36_500), default=None, metavar="DAYS",
-              help="Also those without a purchase for so long (default: only who closed or was erased).")  # fmt: skip
+              help="Inactive are those without a purchase for longer (default: as the programme has set).")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1, LEAVERS_MAX), default=1_000, show_default=True)
 @click.option("--after", default="", help="Go on after this member (a page's last).")
 @read_options
 def left(settings: Settings, programme: str, inactive_after: int | None, limit: int, after: str, as_json: bool) -> None:
-    """List members whose last answer was a satisfied one, and who left."""
-    with _reading(settings, programme) as reading:
+    """List members whose last answer was a satisfied one, and who left: closed, were erased, or are inactive."""
+    with _reading(settings, programme, "satisfaction", "lifetime") as reading:
         found = read_satisfied_leavers(
             reading.cursor,
             reading.journals,
             now=datetime.now(UTC),
-            inactive_after_days=inactive_after,
+            inactive_after_days=inactive_after or set_inactive_after(reading.cursor, reading.journals[0]),
             after=after,
             limit=limit,
         )
