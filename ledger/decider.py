@@ -907,6 +907,13 @@ def _resolve_complaint(
     opened_at = member.complaints.get(command.complaint)
     if opened_at is None:
         return Rejection("COMPLAINT_NOT_FOUND", "complaint", "the member has no such open complaint", command.complaint)
+    if command.occurred_at < opened_at:
+        return Rejection(
+            "RESOLUTION_BEFORE_COMPLAINT",
+            "occurred_at",
+            f"must not be before the complaint, opened at {opened_at.isoformat()}",
+            command.occurred_at.isoformat(),
+        )
     return (
         ComplaintResolved(
             **_of(command),

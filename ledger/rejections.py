@@ -84,6 +84,7 @@ CODES: dict[str, str] = {
     "SURVEY_MISMATCH": "The answer does not fit the definition of its survey.",
     "SCORE_OUT_OF_SCALE": "A score is outside the scale given with it.",
     "COMPLAINT_NOT_FOUND": "The member has no such open complaint.",
+    "RESOLUTION_BEFORE_COMPLAINT": "The resolution is dated before its complaint.",
     "FOLLOW_UP_NOT_FOUND": "The member has no such open follow-up.",
     # steering the programme
     "NAME_REPEATED": "A name stands twice in a list of different ones.",
@@ -97,7 +98,7 @@ CODES: dict[str, str] = {
     "OBJECTIVE_UNKNOWN": "No such objective was defined.",
     "OBJECTIVE_RETIRED": "The objective is retired.",
     "COMPARATOR_INVALID": "The comparator asks for the opposite of the direction that is better.",
-    "FIGURE_UNKNOWN": "The figure is not one of this ledger's.",
+    "FIGURE_UNKNOWN": "The figure is not one of this ledger's, or not one for such a chart.",
     "PERIOD_INVALID": "The day does not begin a period of the objective, or lies ahead.",
     "NONCONFORMITY_EXISTS": "A nonconformity of that name was raised before.",
     "NONCONFORMITY_UNKNOWN": "No such nonconformity was raised.",

@@ -55,8 +55,24 @@ from ledger.steering_state import Budget, SteeringState, stream_of, streams_of
 SteeringDecision: TypeAlias = dict[str, tuple[Event, ...]] | Rejection
 
 NPS_SCALE: Final = (0, 10)
-RESERVED_BANDS: Final = ("inactive", "prospects")
+RESERVED_BANDS: Final = ("inactive", "prospect", "prospects", "unknown profit", "not yet")
 """What the pyramid calls the members in none of its bands."""
+CHART_FIGURES: Final[dict[str, tuple[str, ...]]] = {
+    "nps": ("individuals",),
+    "csat": ("individuals", "p"),
+    "ces": ("individuals",),
+    "acsi": ("individuals",),
+    "complaint_rate": ("individuals",),
+    "resolution_time": ("individuals",),
+    "resolution_time_median": ("individuals",),
+    "follow_up_rate": ("individuals", "p"),
+    "late_rate": ("individuals", "p"),
+    "responses": ("individuals", "c"),
+    "complaints": ("individuals", "c"),
+}
+"""Figures of this ledger that a chart may be of, and the kinds of chart: a p chart is of a share, a c chart of a count.
+A name is never changed.
+"""
 WHOLE: Final = frozenset({"revenue", "profit", "activity"})
 NEVER_NEGATIVE: Final = frozenset({"revenue", "activity"})
 
@@ -184,7 +200,7 @@ def _freeze_baseline(command: FreezeBaseline, programme: Programme, state: Steer
     if command.until_on > today:
         rule = f"may not be after {today}, the day of occurred_at in {programme.time_zone}: limits are of what is past"
         return Rejection("RANGE_INVALID", "until_on", rule, str(command.until_on))
-    if refusal := _refuse_limits(command):
+    if refusal := _refuse_limits(command) or _refuse_figure(command):
         return refusal
     return (
         BaselineFrozen(
@@ -225,6 +241,14 @@ def _refuse_limits(command: FreezeBaseline) -> Rejection | None:
         rule = "must be above 0 for a c chart: a count that is always 0 has no limits"
         return Rejection("LIMITS_INVALID", "centre", rule, command.centre)
     return None
+
+
+def _refuse_figure(command: FreezeBaseline) -> Rejection | None:
+    if command.kind in CHART_FIGURES.get(command.figure, ()):
+        return None
+    figures = ", ".join(name for name, kinds in CHART_FIGURES.items() if command.kind in kinds)
+    of = "individuals" if command.kind == "individuals" else f"the kind {command.kind}"
+    return Rejection("FIGURE_UNKNOWN", "figure", f"must be one of {figures} for a chart of {of}", command.figure)
 
 
 # --- plan and realise ---------------------------------------------------------------------------------------------

@@ -111,12 +111,14 @@ def read_chart(
     chart is of is what its newest baseline says; older ones of something else do not judge its points. Rules look back
     to points before `from_on`.
 
-    Raises ChartUnknown; ValueError for a rule that does not exist or periods as `read_timeline` refuses them.
+    Raises ChartUnknown; ValueError for a rule that does not exist, periods as `read_timeline` refuses them, or a figure
+    that cannot be charted, which an old baseline may name.
     """
     baselines = _read_baselines(cur, journals, chart, as_of)
     if not baselines:
         raise ChartUnknown(f"chart: there is no baseline named {chart!r}")
     definition = baselines[-1].definition
+    check_definition(definition)
     baselines = [baseline for baseline in baselines if baseline.definition == definition]
     first_on = min(from_on, *(baseline.until_on for baseline in baselines))
     found = _points(cur, journals, definition, first_on, until_on, today)

@@ -10,22 +10,18 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from itertools import pairwise
 from statistics import median
-from zlib import crc32
 
 import msgspec
 from msgspec import Struct
 
-from ledger.codec import MEMBER_STREAM
 from ledger.store.database import PgCursor
-from ledger.store.journal import LightRow, read_streams
-from ledger.upcasters import upcast_event
-from projections.batch import Batch, Row
+from ledger.store.journal import read_streams
+from projections.batch import Batch
 from projections.lifetime import (
     ANALYSIS_TOPIC,
     SELECTED_DAYS,
     SELECTED_FIGURES,
     Analysis,
-    Lifetime,
     figures_of,
     fold_lifetimes,
 )
@@ -44,7 +40,7 @@ from projections.lifetime_figures import (
     combined,
     new_figures,
 )
-from projections.movements import movements
+from projections.member_streams import known_events, occurred_by, read_family
 from projections.trading import business_day, time_zone_of
 
 INACTIVE_AFTER_DAYS_DEFAULT = 365
@@ -89,6 +85,8 @@ class MemberLifetime(Struct, frozen=True, kw_only=True):
     uncosted_lines: int
     average_basket_minor: int | None
     """What was purchased by purchase, before returns, rounded half to even."""
+    repeat_value_minor: int
+    """Revenue net of returns of all days after the first purchase day."""
 
     tenure_months: int | None
     tenure_days: int | None
@@ -152,56 +150,18 @@ def lifetime_as_of(
     Folded from the streams of the member and of those that had been merged into it.
     """
     time_zone = time_zone_of(cur, journals[0])
-    family: dict[str, Figures] = {}
-    days: list[Sequence[int]] = []
-    wanted = {member: journal}
-    while wanted:  # once for each generation of merges
-        rows: list[Row] = []
-        for number in sorted(set(wanted.values())):
-            streams = [(MEMBER_STREAM + name, 0) for name, mine in wanted.items() if mine == number]
-            rows += _known(read_streams(cur, number, streams), as_of, as_known_at)
-        batch = Batch(journal, 0, rows)
-        changes = fold_lifetimes(batch, time_zone, {})
-        family |= {name: changes.members.get(name) or new_figures() for name in wanted}
-        days += [
-            (day, sums[PURCHASES], sums[REVENUE] - sums[RETURNED]) for (_, day), sums in sorted(changes.days.items())
-        ]
-        wanted = {name: journals[crc32(name.encode()) % len(journals)] for name in _absorbed(batch) - family.keys()}
+    streams = read_family(cur, journals, journal, member, as_of, as_known_at)
+    events = occurred_by((row for rows in streams.values() for row in rows), as_of)
+    changes = fold_lifetimes(Batch(journal, 0, events), time_zone, {})
+    family = {name: changes.members.get(name) or new_figures() for name in streams}
+    days = [(day, sums[PURCHASES], sums[REVENUE] - sums[RETURNED]) for (_, day), sums in changes.days.items()]
     settings = [
         msgspec.json.decode(row[4] or "", type=Analysis)
-        for row in _known(read_streams(cur, journals[0], [("analysis", 0)]), as_of, as_known_at)
+        for row in occurred_by(known_events(read_streams(cur, journals[0], [("analysis", 0)]), as_known_at), as_of)
         if row[3] == ANALYSIS_TOPIC
     ]
     inactive_after_days = settings[-1].inactive_after_days if settings else INACTIVE_AFTER_DAYS_DEFAULT
     return _read(member, family, days, as_of, time_zone, inactive_after_days)
-
-
-class _Occurred(Struct):
-    occurred_at: datetime
-
-
-_occurred = msgspec.json.Decoder(_Occurred).decode
-
-
-def _known(found: Sequence[LightRow], as_of: datetime, as_known_at: datetime) -> list[Row]:
-    rows = []
-    for position, stream, version, stored_topic, stored_state, recorded_at in found:
-        topic, state = upcast_event(stored_topic, stored_state)
-        if topic in Lifetime.topics and recorded_at <= as_known_at and _occurred(state).occurred_at <= as_of:
-            rows.append(Row(position, stream.removeprefix(MEMBER_STREAM), version, topic, state.decode(), None))
-    return rows
-
-
-def _absorbed(batch: Batch) -> set[str]:
-    """Whom the members of the batch took over and have not given back, by the side of the merge that stays."""
-    absorbed: set[str] = set()
-    for movement in batch.view(movements):
-        if movement.status is None and movement.reference is not None:
-            if movement.row[3] == "members-merged.v1":
-                absorbed.add(movement.reference)
-            elif movement.row[3] == "merge-undone.v1":
-                absorbed.discard(movement.reference)
-    return absorbed
 
 
 # --- the figures ----------------------------------------------------------------------------------------------------
@@ -210,7 +170,7 @@ def _absorbed(batch: Batch) -> set[str]:
 def _read(
     member: str,
     family: dict[str, Figures],
-    days: list[Sequence[int]],
+    days: Sequence[Sequence[int]],
     at: datetime,
     time_zone: str,
     inactive_after_days: int,
@@ -258,6 +218,7 @@ def _read(
         profit_minor=person.profit_minor,
         uncosted_lines=sums[UNCOSTED],
         average_basket_minor=_divided(sums[REVENUE], sums[PURCHASES]),
+        repeat_value_minor=sum(revenue for day, _, revenue in days if first is not None and day > first),
         tenure_months=None if first is None else _months_between(date.fromordinal(first), on),
         tenure_days=None if first is None else max(0, today - first),
         months_active=len(person.active_months),

@@ -6,14 +6,16 @@ A member stands for all that were merged into it, and into them: what they answe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from ledger.store.database import PgCursor
 from ledger.values import FAR
+from projections.satisfaction_tables import read_time_zone
 
 
 class LatestAnswer(Struct, frozen=True, kw_only=True):
@@ -34,7 +36,7 @@ class LatestAnswer(Struct, frozen=True, kw_only=True):
 class Leaver(Struct, frozen=True, kw_only=True):
     """A member whose last answer said that it was satisfied, and who left: `how` is closed, erased or inactive.
 
-    One that is inactive left when it had bought nothing for as long as makes a member inactive.
+    One that is inactive left on the first day on which it was: at its start, in the time zone of the programme.
     """
 
     member: str
@@ -99,16 +101,38 @@ def read_satisfied_leavers(
     limit: int = 1_000,
 ) -> list[Leaver]:
     """Members whose last answer, to whatever instrument, was a satisfied one, and who have left: closed, erased, or
-    (with `inactive_after_days`) without a purchase for longer than that. At most `limit`, by name, beyond `after`.
+    (with `inactive_after_days`) inactive as in the lifetime figures: the last purchase is more days ago than that, by
+    days of the programme. At most `limit`, by name, beyond `after`.
 
     A member that never bought anything cannot become inactive.
     """
+    zone = ZoneInfo(read_time_zone(cur, journals[0]))
     inactive = None if inactive_after_days is None else timedelta(days=inactive_after_days)
-    cur.execute(
-        _LEAVERS, {"journals": list(journals), "now": now, "inactive": inactive, "after": after, "limit": limit}
-    )
-    names = Leaver.__struct_fields__
-    return [Leaver(**dict(zip(names, row, strict=True))) for row in cur.fetchall()]
+    bought_before = None if inactive is None else _start_of(now.astimezone(zone).date() - inactive, zone)
+    cur.execute(_LEAVERS, {"journals": list(journals), "bought_before": bought_before, "after": after, "limit": limit})
+
+    def left_at(ended_at: datetime | None, last_purchase_at: datetime) -> datetime:
+        if ended_at is not None:
+            return ended_at
+        assert inactive is not None  # the others are inactive
+        return _start_of(last_purchase_at.astimezone(zone).date() + inactive + timedelta(days=1), zone)
+
+    return [
+        Leaver(
+            member=member,
+            how=how,
+            left_at=left_at(ended_at, last_purchase_at),
+            last_purchase_at=last_purchase_at,
+            instrument=instrument,
+            score=score,
+            answered_at=answered_at,
+        )
+        for member, how, ended_at, last_purchase_at, instrument, score, answered_at in cur.fetchall()
+    ]
+
+
+def _start_of(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time.min, zone).astimezone(UTC)
 
 
 # Few are merged: only their chains are walked, to the member that has not ended in another.
@@ -135,10 +159,9 @@ WITH RECURSIVE chain (member, survivor) AS (
     WHERE journal = ANY (%(journals)s) AND merged_into IS NULL
 )
 SELECT member, CASE status WHEN 'open' THEN 'inactive' ELSE status END,
-    CASE status WHEN 'open' THEN last_purchase_at + %(inactive)s::interval ELSE ended_at END, last_purchase_at,
-    instrument, score, occurred_at
+    CASE WHEN status <> 'open' THEN ended_at END, last_purchase_at, instrument, score, occurred_at
 FROM members JOIN last USING (member)
 WHERE satisfied AND member > %(after)s
-    AND (status IN ('closed', 'erased') OR status = 'open' AND last_purchase_at + %(inactive)s::interval < %(now)s)
+    AND (status IN ('closed', 'erased') OR status = 'open' AND last_purchase_at < %(bought_before)s)
 ORDER BY member LIMIT %(limit)s
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,7 @@ from projections.trade_histories import TradeHistories, read_trade_histories
 DAYS_PER_WEEK: Final = 7
 DAYS_PER_MONTH: Final = 365.25 / 12
 REPEATERS_MIN: Final = 50
+FAR: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class CannotFit(ValueError):
@@ -91,12 +92,23 @@ def fit_programme(cur: PgCursor, programme: str, at: datetime) -> Fit:
     return _keep(cur, programme, on, fit_histories(read_trade_histories(cur, journals, on)))
 
 
-def latest_fit(cur: PgCursor, programme: str, *, converged: bool = False) -> Fit | None:
-    """The newest fit of a programme, or the newest of which both models converged; None where there is none."""
+def latest_fit(
+    cur: PgCursor,
+    programme: str,
+    *,
+    converged: bool = False,
+    observed_by: date = date.max,
+    fitted_by: datetime = FAR,
+) -> Fit | None:
+    """The newest fit of a programme, or the newest of which both models converged; None where there is none.
+
+    Of those to customers as observed on a business day or before, and made by an instant.
+    """
     cur.execute(
-        f"SELECT {', '.join(Fit.__struct_fields__)} FROM lifetime_value_fits WHERE programme = %s"
+        f"SELECT {', '.join(Fit.__struct_fields__)} FROM lifetime_value_fits"
+        " WHERE programme = %s AND as_of <= %s AND fitted_at <= %s"
         f"{' AND purchases_converged AND value_converged' if converged else ''} ORDER BY version DESC LIMIT 1",
-        (programme,),
+        (programme, observed_by, fitted_by),
     )
     row = cur.fetchone()
     return None if row is None else _fit(row)

@@ -13,7 +13,7 @@ import msgspec
 
 from service.console import count, instant, note, say, show_json, show_table
 from service.instants import INSTANT
-from service.read_models import catch_up
+from service.reading import freshen, note_if_behind
 from service.settings import Settings
 from service.submitting import programme_info
 from service.workspace import opened
@@ -53,9 +53,9 @@ def fit(settings: Settings, programme: str, as_of: datetime | None, as_json: boo
         raise click.UsageError(f"--as-of: must not be in the future, is {instant(at)}")
     with opened(settings) as workspace:
         info = programme_info(workspace, programme, settings)
-        if settings.database_url is None:
-            catch_up(workspace.database)
+        freshen(settings, workspace.database)
         with workspace.database.connection() as cursor:
+            note_if_behind(settings, cursor, info.journals, "lifetime")
             try:
                 found = fit_programme(cursor, info.programme.programme, at)
             except CannotFit as error:

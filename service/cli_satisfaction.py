@@ -17,13 +17,13 @@ from msgspec.structs import asdict
 
 from ledger.store.database import PgCursor
 from ledger.values import FAR
-from projections.checkpoints import ProjectionOutdated
 from projections.control_charts import RULES
+from projections.lifetime_reads import inactive_after as set_inactive_after
 from projections.satisfaction_members import read_latest_answers, read_satisfied_leavers
 from projections.satisfaction_tables import read_time_zone
-from service.console import EXIT_REJECTED, count, note, say, show_json, show_table, stop
+from service.console import EXIT_REJECTED, note, say, show_json, show_table, stop
 from service.instants import INSTANT
-from service.read_models import catch_up
+from service.reading import freshen, note_if_behind
 from service.settings import Settings
 from service.submitting import Given, command_options, programme_info, submit_to
 from service.workspace import Workspace, opened
@@ -53,19 +53,14 @@ class Reading(Struct, frozen=True):
 
 
 @contextmanager
-def _reading(settings: Settings, programme: str) -> Iterator[Reading]:
+def _reading(settings: Settings, programme: str, *projections: str) -> Iterator[Reading]:
     """Open the ledger to read."""
     with opened(settings) as workspace:
         info = programme_info(workspace, programme, settings)
-        try:
-            if settings.database_url is None:  # an embedded ledger has no process that keeps its read models up
-                catch_up(workspace.database)
-            with workspace.database.connection() as cursor:
-                yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
-                if settings.database_url is not None:
-                    _note_if_behind(cursor, info.journals)
-        except ProjectionOutdated as error:
-            raise click.ClickException(f"{error}: loyalty rebuild") from error
+        freshen(settings, workspace.database)
+        with workspace.database.connection() as cursor:
+            yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
+            note_if_behind(settings, cursor, info.journals, *(projections or ("satisfaction",)))
 
 
 def _clearly(read: Callable[[], T]) -> T:
@@ -74,18 +69,6 @@ def _clearly(read: Callable[[], T]) -> T:
         return read()
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _note_if_behind(cursor: PgCursor, journals: list[int]) -> None:
-    cursor.execute(
-        "SELECT coalesce(sum(position - coalesce((SELECT max(checkpoint.position) FROM projections checkpoint"
-        " WHERE projection = 'satisfaction' AND checkpoint.journal = journals.journal), 0)), 0)::bigint"
-        " FROM journals WHERE journal = ANY (%s)",
-        (journals,),
-    )
-    (behind,) = cursor.fetchone() or (0,)
-    if behind:
-        note(f"{count(behind, 'event')} not in yet; loyalty project keeps the read models up.")
 
 
 class Day(click.ParamType):
@@ -233,18 +216,18 @@ def latest(settings: Settings, member: str, programme: str, as_of: datetime | No
 
 @satisfaction.command("left")
 @click.option("--inactive-after", type=click.IntRange(1, 36_500), default=None, metavar="DAYS",
-              help="Also those without a purchase for so long (default: only who closed or was erased).")  # fmt: skip
+              help="Inactive are those without a purchase for longer (default: as the programme has set).")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1, LEAVERS_MAX), default=1_000, show_default=True)
 @click.option("--after", default="", help="Go on after this member (a page's last).")
 @read_options
 def left(settings: Settings, programme: str, inactive_after: int | None, limit: int, after: str, as_json: bool) -> None:
-    """List members whose last answer was a satisfied one, and who left."""
-    with _reading(settings, programme) as reading:
+    """List members whose last answer was a satisfied one, and who left: closed, were erased, or are inactive."""
+    with _reading(settings, programme, "satisfaction", "lifetime") as reading:
         found = read_satisfied_leavers(
             reading.cursor,
             reading.journals,
             now=datetime.now(UTC),
-            inactive_after_days=inactive_after,
+            inactive_after_days=inactive_after or set_inactive_after(reading.cursor, reading.journals[0]),
             after=after,
             limit=limit,
         )

@@ -1,4 +1,4 @@
-"""`loyalty member`, `value` and `pyramid`: what members are worth and how they behave, alone and all together."""
+"""`loyalty value` and `pyramid`: what members are worth and how they behave, all together."""
 
 from __future__ import annotations
 
@@ -9,35 +9,22 @@ from typing import Any, Final, TypeVar
 import click
 from msgspec import Struct
 
-from ledger.programmes import ProgrammeInfo, journal_of
+from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
-from ledger.values import FAR
-from projections.as_of import balance_as_of
-from projections.balances import Balance, read_balance
-from projections.checkpoints import ProjectionOutdated
-from projections.lifetime_reads import MemberLifetime, lifetime_as_of, read_lifetime
 from projections.programme_value import Cohort, ProgrammeValue, WhalePoint, read_cohorts, read_programme_value
 from projections.pyramid import Measure, Migration, Period, Pyramid, read_migration, read_pyramid
 from projections.trading import business_day
-from service.console import count, instant, note, say, show_json, show_table
+from service.console import count, say, show_json, show_table
 from service.instants import INSTANT
-from service.read_models import catch_up
+from service.member_screen import member_screen
+from service.reading import freshen, note_if_behind
 from service.settings import Settings
 from service.submitting import programme_info
-from service.workspace import Workspace, opened
+from service.workspace import opened
 
 WHALE_POINTS_SHOWN: Final = 20
 
 T = TypeVar("T")
-
-
-class MemberScreen(Struct, frozen=True, kw_only=True):
-    """Everything about one member."""
-
-    programme: str
-    currency: str
-    lifetime: MemberLifetime
-    balance: Balance
 
 
 class ValueScreen(Struct, frozen=True, kw_only=True):
@@ -94,131 +81,23 @@ _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 def _read(settings: Settings, programme: str, read: Callable[[PgCursor, ProgrammeInfo], T]) -> T:
-    """Read as `loyalty balance` does: an embedded ledger is brought up to date first, a server's is read as it is."""
+    """Read in one state of the database."""
     with opened(settings) as workspace:
         info = programme_info(workspace, programme, settings)
-        if settings.database_url is None:
+        freshen(settings, workspace.database)
+        with workspace.database.connection() as cursor:
             try:
-                catch_up(workspace.database)
-            except ProjectionOutdated as error:
-                raise click.ClickException(f"{error}: loyalty rebuild") from error
-        try:
-            with workspace.database.connection() as cursor:
                 cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # its statements see one state
                 found = read(cursor, info)
                 cursor.execute("COMMIT")
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        if settings.database_url is not None:
-            _note_if_behind(workspace, info)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
+            note_if_behind(settings, cursor, info.journals, "lifetime")
         return found
-
-
-def _note_if_behind(workspace: Workspace, info: ProgrammeInfo) -> None:
-    with workspace.database.connection() as cursor:
-        cursor.execute(
-            "SELECT coalesce(sum(position - coalesce((SELECT max(folded.position) FROM projections folded"
-            " WHERE projection = 'lifetime' AND folded.journal = journals.journal), 0)), 0)::bigint"
-            " FROM journals WHERE journal = ANY (%s)",
-            (info.journals,),
-        )
-        (behind,) = cursor.fetchone() or (0,)
-    if behind:
-        note(f"{count(behind, 'event')} not in yet; loyalty project keeps the read models up.")
-
-
-# --- a member -----------------------------------------------------------------------------------------------------
-
-
-@click.command("member")
-@click.argument("member")
-@_programme
-@click.option("--as-of", type=INSTANT, default=None, help="Only what had happened by then, as it stood then.")
-@click.option("--as-known-at", type=INSTANT, default=None, help="Only what had been recorded by then.")
-@_json
-@click.pass_obj
-def member_screen(
-    settings: Settings,
-    member: str,
-    programme: str,
-    as_of: datetime | None,
-    as_known_at: datetime | None,
-    as_json: bool,
-) -> None:
-    """Show MEMBER on one screen: value, behaviour and balance."""
-
-    def read(cursor: PgCursor, info: ProgrammeInfo) -> MemberScreen:
-        journal, now = journal_of(info, member), datetime.now(UTC)
-        if as_of is None and as_known_at is None:
-            lifetime = read_lifetime(cursor, info.journals, journal, member, now)
-            balance = read_balance(cursor, journal, member, now)
-        else:
-            lifetime = lifetime_as_of(cursor, info.journals, journal, member, as_of or now, as_known_at or FAR)
-            balance = balance_as_of(cursor, journal, member, as_of or now, as_known_at or FAR)
-        return MemberScreen(
-            programme=info.programme.programme, currency=info.programme.currency, lifetime=lifetime, balance=balance
-        )
-
-    screen = _read(settings, programme, read)
-    if as_json:
-        show_json(screen)
-    else:
-        _say_member(screen)
-
-
-def _say_member(screen: MemberScreen) -> None:
-    found, balance = screen.lifetime, screen.balance
-    say(f"{found.member} ({found.membership}) on {found.on}; money in minor units of {screen.currency}")
-    if found.merged_into is not None:
-        say(f"  merged into {found.merged_into}: loyalty member {found.merged_into}")
-        return
-    if len(found.members) > 1:
-        say(f"  with {', '.join(found.members[1:])}, merged into it")
-    cost = "unknown" if found.goods_cost_minor is None else f"{found.goods_cost_minor:,}"
-    unknown = f"unknown: no cost of {count(found.uncosted_lines, 'line')}"
-    say("Value")
-    say(f"  revenue {found.revenue_minor:,} = purchased {found.purchased_minor:,} - returned {found.returned_minor:,}")
-    say(f"  cost of goods {cost}, attributed {found.attributed_cost_minor:,}")
-    say(f"  profit {unknown if found.profit_minor is None else f'{found.profit_minor:,}'}")
-    say(f"  average basket {_shown(found.average_basket_minor)}, share of wallet {_percent(found.share_of_wallet)}")
-    say("Behaviour")
-    say(f"  {found.status}; inactive after {found.inactive_after_days} days without a purchase")
-    say(
-        f"  purchases {found.purchases:,} on {found.purchase_days:,} days, returns {found.returns:,},"
-        f" units {found.units:,}"
-    )
-    say(f"  first {_when(found.first_purchase_at)}, last {_when(found.last_purchase_at)}")
-    say(
-        f"  tenure {_shown(found.tenure_months)} months, {found.months_active} with a purchase;"
-        f" recency {_shown(found.recency_days)} days; frequency {found.frequency}"
-    )
-    say(f"  days between purchases (median) {_shown(found.median_days_between_purchases)}")
-    windows = (
-        (30, found.repurchased_within_30_days),
-        (90, found.repurchased_within_90_days),
-        (365, found.repurchased_within_365_days),
-    )
-    said = {True: "yes", False: "no", None: "not yet known"}
-    say("  purchased again within " + ", ".join(f"{days} days: {said[again]}" for days, again in windows))
-    say(f"  channels {', '.join(found.channels) or '-'}; stores {', '.join(found.stores) or '-'}")
-    say("Points")
-    say(f"  balance {balance.balance:,}: active {balance.active:,}, pending {balance.pending:,}, held {balance.held:,}")
-    say(
-        f"  earned {found.points_earned:,}, redeemed {found.points_redeemed:,} ({_percent(found.redemption_rate)}),"
-        f" expired {balance.expired:,}, arrears {balance.arrears:,}"
-    )
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
-
-
-def _when(at: datetime | None) -> str:
-    return "-" if at is None else instant(at)
 
 
 # --- all members ----------------------------------------------------------------------------------------------------

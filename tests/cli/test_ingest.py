@@ -98,7 +98,7 @@ STEERING = [
     {"type": "survey.v1", "member": "M0001", "survey": "delivery", "instrument": "NPS", "scale": [0, 10],
      "answers": {"recommend": 9}},
     {"type": "analysis.v1", "inactive_after_days": 365, "bands": [{"name": "all", "share_percent": "100"}]},
-    {"type": "baseline.v1", "chart": "late", "kind": "p", "figure": "follow_up_late_percent", "period": "week",
+    {"type": "baseline.v1", "chart": "late", "kind": "p", "figure": "late_rate", "period": "week",
      "from_on": "2026-01-05", "until_on": "2026-02-16", "points": 6, "centre": "0.2313"},
     {"type": "objective.v1", "objective": "answer", "comparator": "<=", "target": "10", "unit": "s",
      "direction": "down", "period": "month", "owner": "lee"},

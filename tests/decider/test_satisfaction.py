@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -133,9 +134,22 @@ def test_refuses_complaints(code: str, history: list[Any], refused: Any, under: 
     given(*history, terms=under).when(refused).then(code)
 
 
-@refusals(*unless_open(resolve()), ("COMPLAINT_NOT_FOUND", [], resolve()))
+def test_a_complaint_may_be_resolved_as_it_is_opened() -> None:
+    """Late as its opening may have been recorded; a microsecond before it is refused, in words, and changes nothing."""
+    scenario = given(complain(day=2)).when(resolve(day=1.9)).then("RESOLUTION_BEFORE_COMPLAINT")
+    assert (scenario.outcome.field, scenario.outcome.value) == ("occurred_at", on(1.9).isoformat())
+    assert scenario.outcome.rule == f"must not be before the complaint, opened at {on(2).isoformat()}"
+    scenario.when(replace(resolve(), occurred_at=on(2) - timedelta(microseconds=1))).then("RESOLUTION_BEFORE_COMPLAINT")
+    scenario.when(resolve(day=2)).then(happened(ComplaintResolved, opened_at=on(2)))
+
+
+@refusals(
+    *unless_open(resolve()),
+    ("COMPLAINT_NOT_FOUND", [], resolve(day=-1)),
+    ("RESOLUTION_BEFORE_COMPLAINT", [complain()], resolve(day=-1)),
+)
 def test_refuses_resolutions(code: str, history: list[Any], refused: Any, under: Any) -> None:
-    """Of what nobody complained about."""
+    """Of what nobody complained about, or not yet."""
     given(*history, terms=under).when(refused).then(code)
 
 

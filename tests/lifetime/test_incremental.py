@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -158,6 +158,8 @@ def check_members(cur: PgCursor, programme: Programme, people: list[Person]) -> 
         for name, value in expected.items():
             assert getattr(found, name) == value, (person.name, name)
         assert found.status == _status(person, found.on)
+        repeats = person.between(person.days[0] + timedelta(days=1), date.max)[1] if person.days else 0
+        assert found.repeat_value_minor == repeats
         journal = programme.journal_of(person.name)
         assert lifetime_as_of(cur, programme.journals, journal, person.name, now, FAR) == found
 

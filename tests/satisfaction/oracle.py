@@ -211,6 +211,6 @@ def satisfied_leavers(events: Sequence[Any], members: Sequence[str], now: dateti
         ]
         if ends:
             found[member] = "erased" if isinstance(ends[-1], MemberErased) else "closed"
-        elif days is not None and bought and max(bought) + timedelta(days=days) < now:
+        elif days is not None and bought and (day_of(now) - day_of(max(bought))).days > days:
             found[member] = "inactive"
     return found

@@ -194,6 +194,22 @@ def test_a_chart_that_was_never_frozen_is_unknown(database: Database) -> None:
         chart(database, journals, 0, 8, today=9)
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"figure": "follow_up_late_percent"}, "there is no 'follow_up_late_percent'"),
+        ({"kind": "p"}, "which nps is not"),
+    ],
+)
+def test_a_chart_of_an_old_baseline_that_cannot_be_drawn_says_so(
+    database: Database, fields: dict[str, str], words: str
+) -> None:
+    """The ledger once recorded baselines of whatever figure."""
+    journals = folded(database, answers(STEADY), [frozen(1, 0, 8, "0.5", None, **fields)])
+    with pytest.raises(ValueError, match=words):
+        chart(database, journals, 0, 9, today=9)
+
+
 def test_a_rule_that_does_not_exist_is_refused(database: Database) -> None:
     journals = folded(database, answers([*STEADY, 4]), [frozen(1, 0, 8, "50", "10")])
     with pytest.raises(ValueError, match="no rule 'WE9'"):

@@ -97,10 +97,26 @@ def test_the_latest_answer_of_a_member(loyalty: Loyalty) -> None:
     assert "No answer of nobody" in loyalty("satisfaction", "latest", "nobody").stderr
 
 
-def test_satisfied_members_who_left(loyalty: Loyalty) -> None:
+def set_inactive_after(loyalty: Loyalty, tmp_path: Path, days: int) -> None:
+    bands = [{"name": "all", "share_percent": "100"}]
+    said = {"type": "analysis.v1", "id": f"analysis-{days}", "source": "desk", "occurred_at": "2026-04-01T00:00:00Z"}
+    path = tmp_path / "analysis.json"
+    path.write_text(json.dumps({**said, "inactive_after_days": days, "bands": bands}))
+    loyalty("ingest", str(path), "--programme", "demo")
+    loyalty("project", "--once")
+
+
+def test_satisfied_members_who_left(loyalty: Loyalty, tmp_path: Path) -> None:
+    """Who is inactive is so for as long as the programme has set, just as its lifetime figures say."""
+    set_inactive_after(loyalty, tmp_path, 36_500)
     assert loyalty("satisfaction", "left").stderr == "Nobody.\n"
+    assert loyalty.json("member", "ann")["lifetime"]["status"] == "active"
     inactive = loyalty.json("satisfaction", "left", "--inactive-after", "7")
     assert (inactive["member"], inactive["how"], inactive["score"]) == ("ann", "inactive", "9.000000")
+    assert inactive["left_at"] == "2026-03-08T16:00:00Z"  # bought on 1 March, seven days without: from the 9th on
+    set_inactive_after(loyalty, tmp_path, 7)
+    assert loyalty.json("satisfaction", "left") == inactive
+    assert loyalty.json("member", "ann")["lifetime"]["status"] == "inactive"
     loyalty("close", "ann", "--at", "2026-04-01T00:00:00Z")
     loyalty("project", "--once")
     assert loyalty.json("satisfaction", "left")["how"] == "closed"

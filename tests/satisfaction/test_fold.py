@@ -31,6 +31,7 @@ from ledger.events import (
 )
 from ledger.store.database import Database
 from ledger.values import FAR
+from projections.member_satisfaction import read_member_satisfaction, satisfaction_as_of
 from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from projections.satisfaction import Satisfaction
@@ -38,7 +39,7 @@ from projections.satisfaction_members import read_latest_answers, read_satisfied
 from projections.timelines import next_period, periods, read_member_timeline, read_timeline
 from tests.projections.test_exactly_once import Cut
 from tests.satisfaction import oracle
-from tests.satisfaction.histories import History, new_programme, record_members
+from tests.satisfaction.histories import START, History, journal_of, new_programme, record_members
 
 ROOT = Path(__file__).parents[2]
 PROJECTIONS = (Satisfaction(),)
@@ -137,12 +138,47 @@ def check_members(cur: Any, journals: Sequence[int], history: History, today: da
             expected = oracle.figures(own, entry.period_on, entry.until_on, today)
             expected |= {"purchases": 0, "complaint_rate": (None, 0, None)}
             check_entry(entry, expected)
+    check_service(cur, journals, history)
     for days in (None, 3, 30):
         now = history.now + timedelta(hours=1)
         found = read_satisfied_leavers(cur, journals, now=now, inactive_after_days=days)
         assert {leaver.member: leaver.how for leaver in found} == oracle.satisfied_leavers(
             events, history.members, now, days
         )
+
+
+def check_service(cur: Any, journals: Sequence[int], history: History) -> None:
+    """Of now as the log says it; of the past, what the whole history says of the events of then."""
+    service = oracle.Service(history.events)
+    for member in history.members:
+        journal = journal_of(journals, member)
+        whole = satisfaction_as_of(cur, journals, journal, member, FAR, FAR)
+        assert read_member_satisfaction(cur, journals, member, FAR) == whole
+        assert satisfaction_as_of(cur, journals, journal, member, FAR, START - timedelta(days=900)).complaints == 0
+        then = history.now - timedelta(days=20)
+        known = [event for event in history.events if event.occurred_at <= then]
+        names = oracle.stands_for(oracle.merged_into(known), member)
+        found = satisfaction_as_of(cur, journals, journal, member, then, FAR)
+        assert {answer.instrument: (answer.member, answer.occurred_at) for answer in found.latest_answers} == {
+            name: (event.member, event.occurred_at) for name, event in oracle.latest(known, member, then).items()
+        }
+        complaints = [pair for pair in service.complaints if pair[0].member in names and pair[0].occurred_at <= then]
+        still = [begun for begun, end in complaints if end is None or end.occurred_at > then]
+        assert found.complaints == len(complaints)
+        assert [(one.opened_at, one.member, one.complaint) for one in found.open_complaints] == sorted(
+            (begun.occurred_at, begun.member, begun.id) for begun in still
+        )
+        promised = [pair for pair in service.follow_ups if pair[0].member in names and pair[0].occurred_at <= then]
+        kept = [(begun, end) for begun, end in promised if end is not None and end.occurred_at <= then]
+        in_time = sum(end.occurred_at <= begun.due_at for begun, end in kept)
+        assert (found.follow_ups, found.follow_ups_in_time, found.follow_ups_late) == (
+            len(promised), in_time, len(kept) - in_time,
+        )  # fmt: skip
+        assert {(one.follow_up, one.due_at, one.overdue) for one in found.open_follow_ups} == {
+            (begun.id, begun.due_at, begun.due_at < then)
+            for begun, end in promised
+            if end is None or end.occurred_at > then
+        }
 
 
 def check(database: Database, journals: Sequence[int], history: History) -> None:

@@ -59,6 +59,7 @@ def test_an_analysis_is_set_in_versions() -> None:
         ([("top", "50"), ("top", "49")], ["NAME_REPEATED"]),
         ([("inactive", "100")], ["BANDS_INVALID", "bands[0].name", "use another name"]),
         ([("top", "1"), ("prospects", "99")], ["BANDS_INVALID", "bands[1].name"]),
+        ([("unknown profit", "100")], ["BANDS_INVALID", "bands[0].name"]),
         ([("top", "0"), ("rest", "100")], ["BANDS_INVALID", "bands[0].share_percent", "above 0"]),
         ([("top", "-1"), ("rest", "101")], ["BANDS_INVALID", "(was -1)"]),
         ([("top", "0.1"), ("rest", "99.899999999")], ["BANDS_INVALID", "exactly 100", "(was 99.999999999)"]),
@@ -76,8 +77,10 @@ def test_a_baseline_is_frozen_in_versions() -> None:
     scenario.then(
         happened(BaselineFrozen, chart="late", version=1, centre="-3.5", sigma="1.25", store="S-1", points=30)
     )
-    scenario.when(freeze("p", "0.2313")).then(happened(BaselineFrozen, version=2, kind="p", sigma=None))
-    scenario.when(freeze("c", "4.1", chart="other")).then(happened(BaselineFrozen, version=1, kind="c"))
+    late = freeze("p", "0.2313", figure="late_rate")
+    scenario.when(late).then(happened(BaselineFrozen, version=2, kind="p", figure="late_rate", sigma=None))
+    counts = freeze("c", "4.1", figure="complaints", chart="other")
+    scenario.when(counts).then(happened(BaselineFrozen, version=1, kind="c"))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,10 @@ def test_a_baseline_is_frozen_in_versions() -> None:
         (freeze("p", "1.000"), ["LIMITS_INVALID", "centre", "below 1"]),
         (freeze("c", "3", "1"), ["LIMITS_INVALID", "left out for a c chart"]),
         (freeze("c", "0.0"), ["LIMITS_INVALID", "always 0"]),
+        (freeze("c", "0.0", figure="enps"), ["LIMITS_INVALID"]),
+        (freeze("individuals", "5", "1", figure="enps"), ["FIGURE_UNKNOWN", "one of nps, csat, ces", "(was enps)"]),
+        (freeze("p", "0.5"), ["FIGURE_UNKNOWN", "one of csat, follow_up_rate, late_rate for a chart of the kind p"]),
+        (freeze("c", "3", figure="csat"), ["FIGURE_UNKNOWN", "one of responses, complaints for a chart of the kind c"]),
     ],
 )
 def test_refuses_baselines(refused: Any, words: list[str]) -> None:
@@ -191,4 +198,5 @@ def test_refuses_focus_audits(refused: Any, words: list[str]) -> None:
 
 
 def test_a_range_may_begin_long_ago() -> None:
-    given().when(freeze("c", "3", from_on=date(1970, 1, 1))).then(happened(BaselineFrozen, from_on=date(1970, 1, 1)))
+    said = freeze("c", "3", figure="responses", from_on=date(1970, 1, 1))
+    given().when(said).then(happened(BaselineFrozen, from_on=date(1970, 1, 1)))
