@@ -134,7 +134,7 @@ def fold_members(
     by_journal: dict[int, list[str]] = {}
     for member in members:
         by_journal.setdefault(journals[crc32(member.encode()) % len(journals)], []).append(member)
-    folded = {}
+    folded: dict[str, MemberFold] = {}
     for journal, names in by_journal.items():
         folded |= {name: MemberFold(journal, name, time_zone) for name in names}
         rows = read_streams(cur, journal, [(MEMBER_STREAM + name, 0) for name in names])
@@ -164,7 +164,7 @@ def replay_programme(cur: PgCursor, journals: Sequence[int], as_of: datetime, as
                 _count(sums, journal, fold, as_of)
             if any(entry.row.topic in MERGE_TOPICS for entry in known):
                 sums.merging[fold.member] = fold.trade
-    merged = sum(figures.survivor is not None for figures in sums.merging.values())
+    merged = sums.figures.get("members_merged", 0)
     for records in _families(cur, journals, sums.merging, as_of, as_known_at):
         add_to(sums.contributions, person_correction(records))
     on = business_day(as_of, time_zone)

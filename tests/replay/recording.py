@@ -34,7 +34,10 @@ class Recorded:
         self._versions: dict[str, int] = {}
         at, start = FIRST_RECORDED_AT, 0
         while start < len(self.events):
-            bit = self.events[start : start + random.randint(1, 9)]
+            end = start + random.randint(1, 9)
+            while end < len(self.events) and self.events[end].id == self.events[end - 1].id:
+                end += 1  # a command is recorded as a whole
+            bit = self.events[start:end]
             record_at(database, self.journals, bit, self._versions, at)
             self.times += [at] * len(bit)
             start += len(bit)

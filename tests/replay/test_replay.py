@@ -22,10 +22,11 @@ from projections.restatement import difference, restate
 from projections.runner import Runner
 from projections.satisfaction_members import read_latest_answers
 from service.read_models import read_models
+from tests.lifetime.events import enrolled, merged, purchased
 from tests.lifetime.oracle import persons, totals
 from tests.replay import oracle
-from tests.replay.recording import AFTER_ALL, Recorded
-from tests.satisfaction.histories import ZONE, journal_of
+from tests.replay.recording import AFTER_ALL, FIRST_RECORDED_AT, Recorded, record_at
+from tests.satisfaction.histories import ZONE, journal_of, new_programme
 
 random_histories = settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -200,6 +201,21 @@ def summed(effects: list[Any]) -> dict[str, int]:
         for name, change in effect.changes.items():
             found[name] += change
     return {name: change for name, change in found.items() if change}
+
+
+def test_of_a_merge_one_side_may_be_known_before_the_other(database: Database, reader: Database) -> None:
+    """They are recorded in two journals, microseconds apart. In between, the trade is the survivor's already."""
+    journals = new_programme(database, "club", 2)
+    here, there = (next(f"m{n}" for n in range(99) if journal_of(journals, f"m{n}") == one) for one in journals)
+    out, into = merged(here, there, 3)
+    versions: dict[str, int] = {}
+    early = [enrolled(here, 0), enrolled(there, 0), purchased(here, 1, (1, 500, 200)), out]
+    record_at(database, journals, early, versions, FIRST_RECORDED_AT)
+    record_at(database, journals, [into], versions, AFTER_ALL)
+    with snapshot(reader) as cur:
+        for known_at in (FIRST_RECORDED_AT, AFTER_ALL):
+            value = replay_programme(cur, journals, AFTER_ALL, known_at).value
+            assert (value.members, value.merged, value.customers, value.profit_minor) == (1, 1, 1, 300)
 
 
 def test_nothing_can_be_written_while_replaying(database: Database, reader: Database) -> None:
