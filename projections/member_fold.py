@@ -47,6 +47,10 @@ _SERVICE: Final = (
     "follow_ups_in_time",
     "follow_ups_late",
 )
+_TRADE: Final = tuple(
+    {"units": "purchased_units", "revenue_minor": "purchased_minor"}.get(name, name) for name in DAY_SUMS
+)
+"""Before returns, which have sums of their own; `MemberLifetime.revenue_minor` and `units` are net of them."""
 _FROM_COMPLAINTS_ON: Final = slice(1, None)
 """Of the sums of a service day: before them are the purchases, which trade counts."""
 
@@ -171,7 +175,7 @@ class MemberFold:
         found = {name: getattr(points, name) for name in _POINTS}
         trade = self.trade
         found[f"members_{self._state.status}"] = 1
-        found |= zip(DAY_SUMS, trade.sums, strict=True)
+        found |= zip(_TRADE, trade.sums, strict=True)
         found |= {"points_earned": trade.points_earned, "points_redeemed": trade.points_redeemed}
         for (instrument, lowest, highest), sums in self._answers.items():
             start = f"{instrument.lower()}_{lowest}_to_{highest}_"

@@ -65,12 +65,13 @@ class Rebuilt:
         self._positions = {projection.name: 0 for projection in projections}
         self._kept: dict[str, dict[str, Any]] = {projection.name: {} for projection in projections}
         self._analyzed = 0
-        for table in _tables(projections):
-            cur.execute(
-                sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING ALL)").format(
-                    sql.Identifier(table), sql.Identifier(SCHEMA, table)
+        with self._step():
+            for table in _tables(projections):
+                cur.execute(
+                    sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING ALL)").format(
+                        sql.Identifier(table), sql.Identifier(SCHEMA, table)
+                    )
                 )
-            )
 
     def fold_to(self, position: int, on_events: Callable[[int], None] = lambda _: None) -> None:
         """Fold all projections up to a position; `on_events` is called with the number of further events.
@@ -225,7 +226,7 @@ def session(dsn: str) -> Iterator[PgCursor]:
     connection = connect(dsn, "loyalty_reader", schema=f"pg_temp,{SCHEMA}")
     try:
         with closing(connection), connection.cursor() as cur:
-            cur.execute(f"{_AS_TEXT}; SET temp_buffers = '{_TEMPORARY_BUFFERS}'")
+            cur.execute(f"{_AS_TEXT}; SET temp_buffers = '{_TEMPORARY_BUFFERS}'; SET synchronous_commit = off")
             yield cur
     except psycopg2.Error as error:
         raise translated(error) from error

@@ -170,7 +170,7 @@ def trade(member: str, events: Sequence[Any]) -> dict[str, int]:
     record = Person(member, [member], list(events), "UTC")
     return {
         "purchases": len(record.purchases),
-        "revenue_minor": record.purchased,
+        "purchased_minor": record.purchased,
         "returns": len(record.returns),
         "returned_minor": record.returned,
         "uncosted_lines": record.uncosted,

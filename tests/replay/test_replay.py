@@ -31,7 +31,7 @@ from tests.satisfaction.histories import ZONE, journal_of, new_programme
 random_histories = settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-NOT_IN_THE_ORACLE = {"units", "returned_units", "goods_cost_minor", "attributed_cost_minor"}
+NOT_IN_THE_ORACLE = {"purchased_units", "returned_units", "goods_cost_minor", "attributed_cost_minor"}
 
 
 @pytest.fixture
