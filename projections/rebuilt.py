@@ -78,10 +78,12 @@ class Rebuilt:
 
         Raises HistoryGap where the journal does not have all positions up to it.
         """
-        for reached in self._fold(self._projections, position):
-            on_events(reached)
-            if self._positions[self._projections[0].name] >= 2 * self._analyzed:
+        for number in self._fold(self._projections, position):
+            on_events(number)
+            reached = self._positions[self._projections[0].name]
+            if reached < position and reached >= 2 * self._analyzed:
                 self._analyze()
+                self._analyzed = reached
 
     def _fold(self, projections: Sequence[Projection], position: int) -> Iterator[int]:
         topics = frozenset[str]().union(*(projection.topics for projection in projections))
@@ -110,7 +112,6 @@ class Rebuilt:
         """Nobody else gives the planner statistics of temporary tables."""
         for table in _tables(self._projections):
             self._cur.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
-        self._analyzed = self._positions[self._projections[0].name]
 
     def digests(self) -> dict[str, dict[str, TableDigest]]:
         """Of each projection, the digest of each of its tables."""

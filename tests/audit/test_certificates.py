@@ -109,7 +109,7 @@ def test_a_digest_can_be_computed_again_from_its_description(ledger: Ledger, dat
 
 
 def test_it_is_of_the_first_checkpoint_that_covers_the_period(database: Database) -> None:
-    """Positions recorded in the period are named; what was signed before its end, or later than need be, is not used."""
+    """Positions recorded in it are named; what was signed before its end, or later than need be, is not used."""
     empty = Frontier()
     with database.transaction() as cur:
         cur.execute(
