@@ -45,7 +45,7 @@ class CertificateRefused(Exception):
     """Nothing was certified, or what was given is no certificate. The message says why."""
 
 
-class Period(Struct, frozen=True, kw_only=True):
+class Period(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Business days from `from_on` until before `until_on`, in the time zone of the programme."""
 
     from_on: date

@@ -80,12 +80,9 @@ class Rebuilt:
         """
         for number in self._fold(self._projections, position):
             on_events(number)
-            reached = self._positions[self._projections[0].name]
-            if reached < position and reached >= 2 * self._analyzed:
-                self._analyze()
-                self._analyzed = reached
 
     def _fold(self, projections: Sequence[Projection], position: int) -> Iterator[int]:
+        """Fold projections that are equally far; the number of events of each batch."""
         topics = frozenset[str]().union(*(projection.topics for projection in projections))
         after = self._positions[projections[0].name]
         while after < position:
@@ -98,6 +95,9 @@ class Rebuilt:
                     fold_batch(self._cur, projection, batch, self._kept[projection.name])
                     self._positions[projection.name] = batch.last
             after = batch.last
+            if after < position and after >= 2 * self._analyzed:
+                self._analyze()
+                self._analyzed = after
             yield len(batch.rows)
 
     @contextmanager
@@ -156,25 +156,34 @@ class Rebuilt:
 
         One state of the live tables and their checkpoints is compared, which neither waits for runners nor stops them.
         """
+        self._fold_to_live()  # the most of it, in transactions that end
         tables = sql.SQL(", ").join(sql.Identifier(SCHEMA, table) for table in _tables(self._projections))
         self._cur.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         self._cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))  # before the snapshot is taken
-        self._cur.execute("SELECT projection, version, position FROM projections WHERE journal = %s", (self.journal,))
-        live = {(name, version): position for name, version, position in self._cur.fetchall()}
+        live = self._fold_to_live()
         behind, differences = [], []
         for projection in self._projections:
-            reached, here = live.get((projection.name, projection.version), 0), self._positions[projection.name]
+            reached, here = live[projection.name], self._positions[projection.name]
             if reached < here:
                 behind.append(f"{projection.name} is at position {reached} of journal {self.journal}, before {here}")
                 continue
-            for _ in self._fold([projection], reached):
-                pass
             for table in projection.tables:
-                rebuilt, there = sql.Identifier(table), sql.Identifier(SCHEMA, table)
-                if self._digest(there, table) != self._digest(rebuilt, table):
+                if self._digest(sql.Identifier(SCHEMA, table), table) != self._digest(sql.Identifier(table), table):
                     differences += self._differences(table)
         self._cur.execute("COMMIT")
         return LiveTables(differences=differences, behind=behind)
+
+    def _fold_to_live(self) -> dict[str, int]:
+        """Fold on to where the live projections are, those together that are equally far; where that is."""
+        self._cur.execute("SELECT projection, version, position FROM projections WHERE journal = %s", (self.journal,))
+        known = {(name, version): position for name, version, position in self._cur.fetchall()}
+        live = {one.name: known.get((one.name, one.version), 0) for one in self._projections}
+        here = self._positions
+        for way in sorted({(here[name], position) for name, position in live.items()}):
+            together = [one for one in self._projections if (here[one.name], live[one.name]) == way]
+            for _ in self._fold(together, way[1]):
+                pass
+        return live
 
     def _differences(self, table: str) -> list[str]:
         key = sql.SQL("concat_ws(', ', {})").format(

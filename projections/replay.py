@@ -88,9 +88,14 @@ class _Sums(Struct):
 
 @contextmanager
 def snapshot(database: Database) -> Iterator[PgCursor]:
-    """A cursor in a read-only transaction that sees all journals as they are when it begins."""
+    """A cursor in a read-only transaction that sees all journals as they are when it begins.
+
+    It may take its time: what is read may be printed page by page, and nobody waits for it.
+    """
     with database.connection() as cur:
-        cur.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        cur.execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0"
+        )
         yield cur
         cur.execute("COMMIT")
 

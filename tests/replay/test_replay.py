@@ -22,7 +22,7 @@ from projections.restatement import difference, restate
 from projections.runner import Runner
 from projections.satisfaction_members import read_latest_answers
 from service.read_models import read_models
-from tests.lifetime.events import enrolled, merged, purchased
+from tests.lifetime.events import START, enrolled, merged, purchased, returned
 from tests.lifetime.oracle import persons, totals
 from tests.replay import oracle
 from tests.replay.recording import AFTER_ALL, FIRST_RECORDED_AT, Recorded, record_at
@@ -216,6 +216,19 @@ def test_of_a_merge_one_side_may_be_known_before_the_other(database: Database, r
         for known_at in (FIRST_RECORDED_AT, AFTER_ALL):
             value = replay_programme(cur, journals, AFTER_ALL, known_at).value
             assert (value.members, value.merged, value.customers, value.profit_minor) == (1, 1, 1, 300)
+
+
+def test_late_is_what_had_occurred_when_the_figures_were_known_first(database: Database, reader: Database) -> None:
+    journals = new_programme(database, "club", 1)
+    versions: dict[str, int] = {}
+    record_at(database, journals, [enrolled("ann", 0)], versions, FIRST_RECORDED_AT)
+    after = (FIRST_RECORDED_AT - START).days + 3
+    events = [purchased("ann", 1, (1, 500, 200)), purchased("ann", after, (1, 9, 2)), returned("ann", after, 9, 2)]
+    record_at(database, journals, events, versions, AFTER_ALL)
+    with snapshot(reader) as cur:
+        effects = list(restate(cur, journals, None, AFTER_ALL, FIRST_RECORDED_AT, AFTER_ALL))
+    assert [(one.late, one.correction) for one in effects] == [(True, False), (False, False), (False, True)]
+    assert [one.changes.get("goods_cost_minor") for one in effects] == [200, 2, -2]
 
 
 def test_nothing_can_be_written_while_replaying(database: Database, reader: Database) -> None:
