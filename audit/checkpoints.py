@@ -90,6 +90,14 @@ def checkpoint_of_size(cur: PgCursor, journal: int, size: int) -> StoredCheckpoi
     return found[0] if found else None
 
 
+def first_checkpoint_since(cur: PgCursor, journal: int, at: datetime, size: int) -> StoredCheckpoint | None:
+    """The checkpoint of the fewest events that was signed at an instant or later and is of `size` events or more."""
+    found = _select(
+        cur, "journal = %s AND signed_at >= %s AND size >= %s ORDER BY size, checkpoint LIMIT 1", journal, at, size
+    )
+    return found[0] if found else None
+
+
 def checkpoints_between(cur: PgCursor, journal: int, after: int, upto: int) -> list[StoredCheckpoint]:
     """The checkpoints with after < size <= upto, by size."""
     return _select(cur, "journal = %s AND size > %s AND size <= %s ORDER BY size, checkpoint", journal, after, upto)

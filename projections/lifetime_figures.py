@@ -302,6 +302,15 @@ def add_to(total: Contributions, part: Contributions, sign: int = 1) -> None:
                 known[index] += sign * value
 
 
+def person_correction(records: Sequence[Figures]) -> Contributions:
+    """What a person of several records contributes, less what its records do; the survivor's record is the first."""
+    correction: Contributions = {}
+    for record in records:
+        add_to(correction, contributions(record), -1)
+    add_to(correction, contributions(combined(records[0], records[1:])))
+    return correction
+
+
 # --- buckets of profit ----------------------------------------------------------------------------------------------
 
 

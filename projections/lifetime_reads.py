@@ -154,14 +154,19 @@ def lifetime_as_of(
     events = occurred_by((row for rows in streams.values() for row in rows), as_of)
     changes = fold_lifetimes(Batch(journal, 0, events), time_zone, {})
     family = {name: changes.members.get(name) or new_figures() for name in streams}
-    days = [(day, sums[PURCHASES], sums[REVENUE] - sums[RETURNED]) for (_, day), sums in changes.days.items()]
+    days = [(day, sums[PURCHASES], sums[REVENUE] - sums[RETURNED]) for (_, day), sums in sorted(changes.days.items())]
+    inactive_after_days = inactive_after_as_of(cur, journals[0], as_of, as_known_at)
+    return _read(member, family, days, as_of, time_zone, inactive_after_days)
+
+
+def inactive_after_as_of(cur: PgCursor, journal: int, as_of: datetime, as_known_at: datetime) -> int:
+    """As `inactive_after`, by what had been set by `as_of` and recorded by `as_known_at`."""
     settings = [
         msgspec.json.decode(row[4] or "", type=Analysis)
-        for row in occurred_by(known_events(read_streams(cur, journals[0], [("analysis", 0)]), as_known_at), as_of)
+        for row in occurred_by(known_events(read_streams(cur, journal, [("analysis", 0)]), as_known_at), as_of)
         if row[3] == ANALYSIS_TOPIC
     ]
-    inactive_after_days = settings[-1].inactive_after_days if settings else INACTIVE_AFTER_DAYS_DEFAULT
-    return _read(member, family, days, as_of, time_zone, inactive_after_days)
+    return settings[-1].inactive_after_days if settings else INACTIVE_AFTER_DAYS_DEFAULT
 
 
 # --- the figures ----------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from projections.lifetime_figures import (
     bucket_floor,
     by_month,
     combined,
-    contributions,
     month_contributions,
+    person_correction,
 )
 from projections.lifetime_reads import inactive_after
 from projections.persons import MERGED_MEMBERS
@@ -122,26 +122,34 @@ def read_programme_value(cur: PgCursor, journals: Sequence[int], at: datetime) -
     """The totals of a programme by all that the projection has folded in; `at` tells active from inactive members."""
     on = business_day(at, time_zone_of(cur, journals[0]))
     inactive_after_days = inactive_after(cur, journals[0])
-    correction = _correction(cur, journals)
+    earliest = on - timedelta(days=inactive_after_days)
     cur.execute(_SELECT_TOTALS, (list(journals),))
     sums = [int(value) for value in cur.fetchone() or ()]
-    totals = dict(
-        zip(
-            TOTALS,
-            map(sum, zip(sums, correction.get(("lifetime_totals", ()), [0] * len(sums)), strict=True)),
-            strict=True,
-        )
-    )
-    earliest = on - timedelta(days=inactive_after_days)
     cur.execute(
         "SELECT coalesce(sum(members), 0)::bigint FROM lifetime_last_days WHERE journal = ANY (%s) AND last_day >= %s",
         (list(journals), earliest),
     )
     (active,) = cur.fetchone() or (0,)
-    active += sum(
-        change[0]
-        for (table, key), change in correction.items()
-        if table == "lifetime_last_days" and int(key[0]) >= earliest.toordinal()
+    cur.execute(
+        "SELECT bucket, sum(members)::bigint, sum(profit_minor)::bigint FROM lifetime_profits"
+        " WHERE journal = ANY (%s) GROUP BY bucket",
+        (list(journals),),
+    )
+    found: Contributions = {("lifetime_profits", (bucket,)): [*bucket_sums] for bucket, *bucket_sums in cur.fetchall()}
+    found["lifetime_totals", ()] = list(sums)
+    found["lifetime_last_days", (earliest.toordinal(),)] = [active]
+    add_to(found, _correction(cur, journals))
+    return programme_value(found, sums[TOTALS.index("members_merged")], on, inactive_after_days)
+
+
+def programme_value(found: Contributions, merged: int, on: date, inactive_after_days: int) -> ProgrammeValue:
+    """The totals on a day from what all persons contribute; `merged` counts the records that are another member's."""
+    totals = dict(zip(TOTALS, found.get(("lifetime_totals", ()), [0] * len(TOTALS)), strict=True))
+    earliest = (on - timedelta(days=inactive_after_days)).toordinal()
+    active = sum(
+        members[0]
+        for (table, key), members in found.items()
+        if table == "lifetime_last_days" and int(key[0]) >= earliest
     )
     operating_profit = totals["profit_minor"] - totals["loss_minor"]
     earned = totals["points_earned"]
@@ -151,7 +159,7 @@ def read_programme_value(cur: PgCursor, journals: Sequence[int], at: datetime) -
         open=totals["members_open"],
         closed=totals["members_closed"],
         erased=totals["members_erased"],
-        merged=sums[TOTALS.index("members_merged")],
+        merged=merged,
         prospects=totals["prospects"],
         customers=totals["customers"],
         active=active,
@@ -176,21 +184,13 @@ def read_programme_value(cur: PgCursor, journals: Sequence[int], at: datetime) -
         points_earned=earned,
         points_redeemed=totals["points_redeemed"],
         redemption_rate=totals["points_redeemed"] / earned if earned else None,
-        whale_curve=_whale_curve(cur, journals, correction, operating_profit),
+        whale_curve=_whale_curve(found, operating_profit),
     )
 
 
-def _whale_curve(
-    cur: PgCursor, journals: Sequence[int], correction: Contributions, operating_profit: int
-) -> list[WhalePoint]:
-    cur.execute(
-        "SELECT bucket, sum(members)::bigint, sum(profit_minor)::bigint FROM lifetime_profits"
-        " WHERE journal = ANY (%s) GROUP BY bucket",
-        (list(journals),),
-    )
-    buckets: Contributions = {("lifetime_profits", (bucket,)): [*sums] for bucket, *sums in cur.fetchall()}
-    add_to(buckets, {key: sums for key, sums in correction.items() if key[0] == "lifetime_profits"})
-    ranked = sorted(((int(key[0]), *sums) for (_, key), sums in buckets.items() if sums[0]), reverse=True)
+def _whale_curve(found: Contributions, operating_profit: int) -> list[WhalePoint]:
+    buckets = {key: sums for (table, key), sums in found.items() if table == "lifetime_profits"}
+    ranked = sorted(((int(key[0]), *sums) for key, sums in buckets.items() if sums[0]), reverse=True)
     everyone = sum(members for _, members, _ in ranked)
     points, customers, profit = [], 0, 0
     for bucket, members, profit_minor in ranked:
@@ -291,14 +291,13 @@ def _correction(cur: PgCursor, journals: Sequence[int], *, months: bool = False)
         for _, _, days, *row in rows:  # the survivor first
             record = figures_of(row)
             records.append(record)
-            add_to(correction, contributions(record), -1)
             if months:
                 own = days or []
                 traded += own
                 add_to(correction, month_contributions(record.cohort, by_month(own)), -1)
-        person = combined(records[0], records[1:])
-        add_to(correction, contributions(person))
+        add_to(correction, person_correction(records))
         if months:
+            person = combined(records[0], records[1:])
             add_to(correction, month_contributions(person.cohort, by_month(sorted(traded))))
     return correction
 

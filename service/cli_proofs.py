@@ -111,7 +111,7 @@ def key_new(name: str, key_file: Path | None) -> None:
 @key_file_option
 def key_show(key_file: Path | None) -> None:
     """Print the verifier key of the private key."""
-    say(str(_read_key(key_file).verifier_key))
+    say(str(read_signing_key(key_file).verifier_key))
 
 
 def _required(key_file: Path | None) -> Path:
@@ -120,7 +120,8 @@ def _required(key_file: Path | None) -> Path:
     return key_file
 
 
-def _read_key(key_file: Path | None) -> SigningKey:
+def read_signing_key(key_file: Path | None) -> SigningKey:
+    """The private key in the file that was given, or that the environment names."""
     path = _required(key_file)
     try:
         return read_key(path)
@@ -161,7 +162,7 @@ def checkpoint(
     elif export:
         _export(_reading(settings, lambda cur: _of_size(cur, _one_journal(cur, journal, programme), size)))
     else:
-        _sign(settings, journal, programme, _read_key(key_file), keys, every, as_json)
+        _sign(settings, journal, programme, read_signing_key(key_file), keys, every, as_json)
 
 
 def _sign(
