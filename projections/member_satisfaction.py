@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -20,7 +19,6 @@ from projections.copying import NULL
 from projections.member_streams import read_family
 from projections.satisfaction import Changes, Satisfaction
 from projections.satisfaction_members import LatestAnswer, read_latest_answers, read_merged_members
-from projections.satisfaction_tables import read_time_zone
 
 
 class OpenComplaint(Struct, frozen=True, kw_only=True):
@@ -95,12 +93,10 @@ def satisfaction_as_of(
     member, whose journal is `journal`, and of those that had been merged into it by then.
     """
     streams = read_family(cur, journals, journal, member, as_of, as_known_at)
-    memory: dict[str, Any] = {
-        "zone": ZoneInfo(read_time_zone(cur, journals[0])),
-        "complaints": {},
-        "follow_ups": {},
-    }
-    changes = Satisfaction().apply(Batch(journal, 0, [row for rows in streams.values() for row in rows]), memory)
+    batch = Batch(journal, 0, [row for rows in streams.values() for row in rows])
+    fold, memory = Satisfaction(), dict[str, Any]()
+    fold.load(cur, batch, memory)
+    changes = fold.apply(batch, memory)
     resolved = {(name, id, position): _instant(at) for name, id, position, at, *_ in changes.resolutions}
     completed = {(name, id, position): _instant(at) for name, id, position, at, *_ in changes.completions}
 

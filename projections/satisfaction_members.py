@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from ledger.store.database import PgCursor
 from ledger.values import FAR
-from projections.satisfaction_tables import read_time_zone
+from projections.trading import time_zone_of
 
 
 class LatestAnswer(Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ def read_satisfied_leavers(
 
     A member that never bought anything cannot become inactive.
     """
-    zone = ZoneInfo(read_time_zone(cur, journals[0]))
+    zone = ZoneInfo(time_zone_of(cur, journals[0]))
     inactive = None if inactive_after_days is None else timedelta(days=inactive_after_days)
     bought_before = None if inactive is None else _start_of(now.astimezone(zone).date() - inactive, zone)
     cur.execute(_LEAVERS, {"journals": list(journals), "bought_before": bought_before, "after": after, "limit": limit})

@@ -211,7 +211,7 @@ def _say_behaviour(found: MemberLifetime) -> None:
     say("Behaviour")
     say(f"  {found.status}; inactive after {found.inactive_after_days} days without a purchase")
     say(
-        f"  purchases {found.purchases:,} on {found.purchase_days:,} days, returns {found.returns:,},"
+        f"  purchases {found.purchases:,} on {count(found.purchase_days, 'day')}, returns {found.returns:,},"
         f" units {found.units:,}"
     )
     say(f"  first {_when(found.first_purchase_at)}, last {_when(found.last_purchase_at)}")
