@@ -43,6 +43,7 @@ from projections.trading import (
     WalletSurvey,
     day_of,
     first_of_month,
+    iso_day,
     month_of,
     time_zone_of,
     trades,
@@ -111,7 +112,7 @@ class Lifetime:
         rows = [(member, *_row_of(figures)) for member, figures in changes.members.items()]
         copy_rows(cur, "staged_lifetime", f"member, {', '.join(_COLUMNS)}", rows)
         cur.execute(_MERGE_FIGURES, (journal, journal))
-        days = [(member, _day(day), *sums) for (member, day), sums in changes.days.items()]
+        days = [(member, iso_day(day), *sums) for (member, day), sums in changes.days.items()]
         copy_rows(cur, "staged_trade_days", f"member, day, {', '.join(DAY_SUMS)}", days)
         cur.execute(_MERGE_DAYS, (journal, journal))
         for table, (keys, _) in PROGRAMME_TABLES.items():
@@ -287,9 +288,9 @@ def _row_of(figures: Figures) -> tuple[Any, ...]:
         _or_null(figures.survivor),
         _or_null(figures.first_purchase_at),
         _or_null(figures.last_purchase_at),
-        NULL if figures.first_day is None else _day(figures.first_day),
-        NULL if figures.second_day is None else _day(figures.second_day),
-        NULL if figures.last_day is None else _day(figures.last_day),
+        NULL if figures.first_day is None else iso_day(figures.first_day),
+        NULL if figures.second_day is None else iso_day(figures.second_day),
+        NULL if figures.last_day is None else iso_day(figures.last_day),
         figures.points_earned,
         figures.points_redeemed,
         _or_null(figures.surveyed_at),
@@ -307,11 +308,6 @@ def _or_null(value: Any) -> Any:
 
 
 @lru_cache(DAYS_REMEMBERED_MAX)
-def _day(day: int) -> str:
-    return date.fromordinal(day).isoformat()
-
-
-@lru_cache(DAYS_REMEMBERED_MAX)
 def _month(month: int) -> str:
     return first_of_month(month).isoformat()
 
@@ -319,7 +315,7 @@ def _month(month: int) -> str:
 def _key(value: int | str, name: str) -> int | str:
     if name in ("cohort", "month"):
         return _month(int(value))
-    return _day(int(value)) if name.endswith("_day") else value
+    return iso_day(int(value)) if name.endswith("_day") else value
 
 
 @lru_cache(ARRAYS_REMEMBERED_MAX)

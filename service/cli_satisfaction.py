@@ -20,7 +20,7 @@ from ledger.values import FAR
 from projections.checkpoints import ProjectionOutdated
 from projections.control_charts import RULES
 from projections.satisfaction_members import read_latest_answers, read_satisfied_leavers
-from projections.satisfaction_tables import read_time_zone
+from projections.trading import time_zone_of
 from service.console import EXIT_REJECTED, count, note, say, show_json, show_table, stop
 from service.instants import INSTANT
 from service.read_models import catch_up
@@ -61,7 +61,7 @@ def _reading(settings: Settings, programme: str) -> Iterator[Reading]:
             if settings.database_url is None:  # an embedded ledger has no process that keeps its read models up
                 catch_up(workspace.database)
             with workspace.database.connection() as cursor:
-                yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
+                yield Reading(workspace, cursor, info.journals, ZoneInfo(time_zone_of(cursor, info.journals[0])))
                 if settings.database_url is not None:
                     _note_if_behind(cursor, info.journals)
         except ProjectionOutdated as error:
