@@ -73,7 +73,7 @@ def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWE
             append_all(database, journal, islice(history, events // JOURNALS))
         rebuilds: list[float] = []
         followed: dict[int, list[float]] = {1: [], 2: []}
-        times = Times()
+        times, cpu = Times(), 0.0
         for _ in range(ROUNDS):
             report = rebuild(dsn, read_models())
             rebuilds.append(report.events_count / report.fill_seconds)
@@ -81,7 +81,9 @@ def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWE
                 for journal, history in histories.items():
                     append_all(database, journal, islice(history, followed_events // JOURNALS))
                 models = [Timed(model, times) if threads == 1 else model for model in read_models()]
+                started = time.process_time()
                 rates.append(_follow(database, models, threads))
+                cpu += time.process_time() - started
         with database.connection() as cur:
             live = table_digests(cur, read_models())
         rebuild(dsn, read_models())
@@ -95,6 +97,7 @@ def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWE
         "rebuild_events_per_second": round(median(rebuilds)),
         "follow_events_per_second_two_threads": round(median(followed[2])),
         "follow_events_per_second_one_thread": round(median(followed[1])),
+        "follow_python_us_per_event": round(1e6 * cpu / (2 * ROUNDS * followed_events), 2),
         "follow_us_per_event": times.us_per_event(ROUNDS * followed_events),
         "events_by_topic": topics,
     }

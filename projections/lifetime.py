@@ -52,7 +52,7 @@ from projections.trading import (
 MEMBERS_REMEMBERED_MAX = 20_000
 """Members of a journal whose figures are kept from batch to batch, about 1 KiB each."""
 DAYS_REMEMBERED_MAX = 100_000
-ARRAYS_REMEMBERED_MAX = 100_000
+ARRAYS_REMEMBERED_MAX = 20_000
 
 ANALYSIS_TOPIC = "analysis-set.v1"
 
