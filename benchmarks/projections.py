@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from eventsourcing.application import Application
@@ -22,7 +21,7 @@ from eventsourcing.persistence import Tracking
 from eventsourcing.projection import Projection as StockProjection
 from eventsourcing.projection import ProjectionRunner
 
-from benchmarks.measuring import embedded_server, fresh_database, median
+from benchmarks.measuring import append_all, embedded_server, fresh_database, median
 from ledger.codec import MEMBER_STREAM, decode_member_event, encode
 from ledger.commands import PurchaseLine
 from ledger.events import (
@@ -38,7 +37,7 @@ from ledger.evolver import evolve
 from ledger.figures import figures
 from ledger.member import Member, initial
 from ledger.store.database import Database, PgCursor, connect
-from ledger.store.journal import Record, append, create_journals, lock_head, read_light, store_head
+from ledger.store.journal import Record, create_journals, read_light
 from ledger.store.recorders import JournalTrackingRecorder
 from projections.balances import Balances, read_balance
 from projections.protocol import Projection
@@ -50,7 +49,6 @@ PROGRAMME = "bench"
 JOURNALS = 4
 EVENTS = 400_000
 EVENTS_PER_MEMBER = 25
-APPEND_EVENTS = 5_000
 STOCK_EVENTS = 4_000
 LOOK_UPS = 1_000
 ROUNDS = 3
@@ -98,16 +96,8 @@ def build_log(database: Database, events: int) -> tuple[list[int], int]:
     members = max(JOURNALS, events // EVENTS_PER_MEMBER)
     for ordinal, journal in enumerate(journals):
         mine = [f"m{number:07d}" for number in range(ordinal, members, JOURNALS)]
-        _append_all(database, journal, _history(mine, events // JOURNALS, random.Random(ordinal)))
+        append_all(database, journal, _history(mine, events // JOURNALS, random.Random(ordinal)))
     return journals, members
-
-
-def _append_all(database: Database, journal: int, records: Iterator[Record]) -> None:
-    while pending := list(islice(records, APPEND_EVENTS)):
-        with database.connection() as cur:
-            head = lock_head(cur, journal, begin=True)
-            append(cur, head, pending)
-            store_head(cur, head, commit=True)
 
 
 def _history(members: list[str], count: int, choose: random.Random) -> Iterator[Record]:
@@ -144,7 +134,7 @@ def _history(members: list[str], count: int, choose: random.Random) -> Iterator[
             )
         )  # fmt: skip
         if number % 5 == 0:
-            taken, states[member] = _spend(states[member], points // 2)
+            taken, states[member] = spend(states[member], points // 2)
             yield record(
                 _event(
                     PointsRedeemed, member, f"redeem-{number}", at + timedelta(days=2), points=points // 2,
@@ -157,7 +147,8 @@ def _event(kind: Any, member: str, id: str, at: datetime, **fields: Any) -> Any:
     return kind(programme=PROGRAMME, member=member, source="pos", id=id, occurred_at=at, **fields)
 
 
-def _spend(layers: list[Allocation], points: int) -> tuple[list[Allocation], list[Allocation]]:
+def spend(layers: list[Allocation], points: int) -> tuple[list[Allocation], list[Allocation]]:
+    """Take points from layers, the first ones first: what is taken, and what is left. They must be enough."""
     taken: list[Allocation] = []
     left = list(layers)
     while points:

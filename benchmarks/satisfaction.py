@@ -8,10 +8,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
 from typing import Any
 
-from benchmarks.measuring import embedded_server, fresh_database, median
+from benchmarks.measuring import append_all, embedded_server, fresh_database, median
 from ledger.codec import MEMBER_STREAM, encode
 from ledger.commands import PurchaseLine
 from ledger.events import (
@@ -25,7 +24,7 @@ from ledger.events import (
     SurveyAnswered,
 )
 from ledger.store.database import Database, PgCursor
-from ledger.store.journal import Record, append, create_journals, lock_head, store_head
+from ledger.store.journal import Record, create_journals
 from projections.rebuild import rebuild
 from projections.runner import Runner
 from projections.satisfaction import Satisfaction
@@ -37,7 +36,6 @@ JOURNALS = 4
 ANSWERS = 1_000_000
 ANSWERS_PER_MEMBER = 5
 FOLLOWED_ANSWERS = 25_000
-APPEND_EVENTS = 5_000
 READS = 20
 LOOK_UPS = 300
 TIMELINE_MS_MAX = 50.0
@@ -87,16 +85,8 @@ def _build(database: Database, answers: int) -> list[int]:
             (PROGRAMME, PROGRAMME, JOURNALS),
         )
     for ordinal, journal in enumerate(journals):
-        _append_all(database, journal, _history(ordinal, answers // JOURNALS))
+        append_all(database, journal, _history(ordinal, answers // JOURNALS))
     return journals
-
-
-def _append_all(database: Database, journal: int, records: Iterator[Record]) -> None:
-    while pending := list(islice(records, APPEND_EVENTS)):
-        with database.connection() as cur:
-            head = lock_head(cur, journal, begin=True)
-            append(cur, head, pending)
-            store_head(cur, head, commit=True)
 
 
 def _history(ordinal: int, count: int, prefix: str = "m") -> Iterator[Record]:
@@ -147,7 +137,7 @@ def _history(ordinal: int, count: int, prefix: str = "m") -> Iterator[Record]:
 def _measure_following(database: Database, journals: list[int]) -> dict[str, float]:
     """The runner on what comes in, beside all that is there already."""
     for ordinal, journal in enumerate(journals):
-        _append_all(database, journal, _history(ordinal, FOLLOWED_ANSWERS // JOURNALS, "n"))
+        append_all(database, journal, _history(ordinal, FOLLOWED_ANSWERS // JOURNALS, "n"))
     started = time.perf_counter()
     count = Runner(database, [Satisfaction()]).run_once()
     return {"follow_events_per_second": round(count / (time.perf_counter() - started))}

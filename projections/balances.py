@@ -32,6 +32,8 @@ _SIGNS = (1, 1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1)
 """Postings of these accounts are kept so that the usual case is positive: arrears owed, points earned."""
 assert len(_TOTALS) == len(_SIGNS) == len(ACCOUNTS)
 
+OPENING_TOPICS = frozenset({"points-accrued.v1"})
+"""Events that open a lot of a name that the member's stream never had before."""
 _NEVER_OPENED = "-infinity"
 LayerKey = tuple[str, str, str, str]
 """member, lot, available_at, expires_at."""
@@ -61,12 +63,15 @@ class LayerDelta(Struct, gc=False):
     A layer leaves when it is spent, and opens anew if points come back later. Whether it was spent on the way depends
     on what it held before the batch: it was if that is just what `lowest`, the lowest running sum of the batch, took
     from it. Then it was opened by what came after that low (`opened_since`), else by anything (`opened_ever`).
+
+    `is_new`: its lot was opened in the batch, so that there was no such layer before.
     """
 
     points: int = 0
     lowest: int = 0
     opened_since: str = _NEVER_OPENED
     opened_ever: str = _NEVER_OPENED
+    is_new: bool = False
 
     def change(self, points: int, opened_at: str) -> None:
         """Take points (negative), or give some that opened at an instant."""
@@ -131,6 +136,12 @@ class Balances:
         layers = [
             (*key, delta.points, delta.lowest, delta.opened_since, delta.opened_ever)
             for key, delta in changes.layers.items()
+            if not delta.is_new
+        ]
+        new_layers = [
+            (journal, *key, delta.opened_since, delta.points)
+            for key, delta in changes.layers.items()
+            if delta.is_new and delta.points
         ]
         copy_rows(cur, "staged_balances", f"member, version, position, status, {', '.join(_TOTALS)}", members)
         cur.execute(_MERGE_BALANCES, (journal, journal))
@@ -141,6 +152,7 @@ class Balances:
             layers,
         )
         cur.execute(_MERGE_LOTS, (journal, journal))
+        copy_rows(cur, "lots", "journal, member, lot, available_at, expires_at, opened_at, points", new_layers)
 
 
 def _add(changes: Changes, movement: Movement) -> None:
@@ -160,7 +172,7 @@ def _add(changes: Changes, movement: Movement) -> None:
         if layer is not None:
             layer.change(points, opened_at)
         elif points > 0:
-            layers[key] = LayerDelta(points, 0, opened_at, opened_at)
+            layers[key] = LayerDelta(points, 0, opened_at, opened_at, movement.row[3] in OPENING_TOPICS)
         else:
             layers[key] = LayerDelta(points, points)
 

@@ -6,7 +6,9 @@ change by what the touched members contribute now, less what they contributed be
 
 from __future__ import annotations
 
-from datetime import UTC, date
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from operator import add
 from typing import Any
 
 import msgspec
@@ -23,10 +25,13 @@ from projections.lifetime_figures import (
     REVENUE,
     Contributions,
     Figures,
+    Standing,
     Sums,
-    add_to,
-    contributions,
+    add_month,
+    add_sums,
+    count_standing,
     new_figures,
+    standing,
 )
 from projections.movements import ISSUED, MOVEMENT_TOPICS, REDEEMED, Movement, movements, utc
 from projections.trading import (
@@ -38,6 +43,7 @@ from projections.trading import (
     WalletSurvey,
     day_of,
     first_of_month,
+    iso_day,
     month_of,
     time_zone_of,
     trades,
@@ -45,6 +51,8 @@ from projections.trading import (
 
 MEMBERS_REMEMBERED_MAX = 20_000
 """Members of a journal whose figures are kept from batch to batch, about 1 KiB each."""
+DAYS_REMEMBERED_MAX = 100_000
+ARRAYS_REMEMBERED_MAX = 20_000
 
 ANALYSIS_TOPIC = "analysis-set.v1"
 
@@ -61,8 +69,10 @@ class Changes(Struct):
     """What a batch does: the new figures of members, and what to add to sums of members' days and of the programme."""
 
     members: dict[str, Figures] = {}
-    before: dict[str, Contributions] = {}
+    before: dict[str, Standing | None] = {}
     days: dict[tuple[str, int], Sums] = {}
+    points_earned: int = 0
+    points_redeemed: int = 0
     programme: Contributions = {}
     analysis: Analysis | None = None
 
@@ -102,7 +112,7 @@ class Lifetime:
         rows = [(member, *_row_of(figures)) for member, figures in changes.members.items()]
         copy_rows(cur, "staged_lifetime", f"member, {', '.join(_COLUMNS)}", rows)
         cur.execute(_MERGE_FIGURES, (journal, journal))
-        days = [(member, _day(day), *sums) for (member, day), sums in changes.days.items()]
+        days = [(member, iso_day(day), *sums) for (member, day), sums in changes.days.items()]
         copy_rows(cur, "staged_trade_days", f"member, day, {', '.join(DAY_SUMS)}", days)
         cur.execute(_MERGE_DAYS, (journal, journal))
         for table, (keys, _) in PROGRAMME_TABLES.items():
@@ -131,12 +141,17 @@ def fold_lifetimes(batch: Batch, time_zone: str, known: dict[str, Figures]) -> C
     """
     changes = Changes()
     for movement in batch.view(movements):
-        _move(_touched(changes, known, movement.row[1]), movement, time_zone)
+        _move(changes, _touched(changes, known, movement.row[1]), movement, time_zone)
     for row, event in batch.view(trades):
         _trade(changes, _touched(changes, known, row[1]), row[1], event, time_zone)
     for member, figures in changes.members.items():
-        add_to(changes.programme, contributions(figures))
-        add_to(changes.programme, changes.before[member], -1)
+        before, now = changes.before[member], standing(figures)
+        if now != before:
+            count_standing(changes.programme, now)
+            if before is not None:
+                count_standing(changes.programme, before, -1)
+    sums = [sum(column) for column in zip(*changes.days.values(), strict=True)]
+    add_sums(changes.programme, sums, changes.points_earned, changes.points_redeemed)
     for row in batch.rows:
         if row[3] == ANALYSIS_TOPIC and row[4] is not None:
             changes.analysis = _decode_analysis(row[4])
@@ -147,19 +162,21 @@ def _touched(changes: Changes, known: dict[str, Figures], member: str) -> Figure
     figures = changes.members.get(member)
     if figures is None:
         figures = known.get(member)
-        changes.before[member] = {} if figures is None else contributions(figures)
+        changes.before[member] = None if figures is None else standing(figures)
         if figures is None:
             figures = known[member] = new_figures()
         changes.members[member] = figures
     return figures
 
 
-def _move(figures: Figures, movement: Movement, time_zone: str) -> None:
+def _move(changes: Changes, figures: Figures, movement: Movement, time_zone: str) -> None:
     for account, points in movement.booked:
         if account == ISSUED:
             figures.points_earned -= points
+            changes.points_earned -= points
         elif account == REDEEMED:
             figures.points_redeemed += points
+            changes.points_redeemed += points
     if movement.status is None:
         return
     figures.status = movement.status
@@ -190,14 +207,13 @@ def _trade(changes: Changes, figures: Figures, member: str, event: AnyTrade, tim
         assert isinstance(event, Cost)
         added = figures.attribute(event)
     if not isinstance(event, Cost) and figures.cohort is not None:
-        key = ("cohort_months", (figures.cohort, month_of(day)))
-        add_to(changes.programme, {key: [active, added[PURCHASES], added[REVENUE] - added[RETURNED]]})
+        revenue = added[REVENUE] - added[RETURNED]
+        add_month(changes.programme, figures.cohort, month_of(day), active, added[PURCHASES], revenue)
     known = changes.days.get((member, day))
     if known is None:
         changes.days[member, day] = added
     else:
-        for index, value in enumerate(added):
-            known[index] += value
+        known[:] = map(add, known, added)
 
 
 _decode_analysis = msgspec.json.Decoder(Analysis).decode
@@ -205,8 +221,6 @@ _decode_analysis = msgspec.json.Decoder(Analysis).decode
 
 # --- rows -----------------------------------------------------------------------------------------------------------
 
-_INSTANTS = ("enrolled_at", "first_purchase_at", "last_purchase_at", "surveyed_at")
-_DAYS = ("first_day", "second_day", "last_day")
 _TYPES = {
     "status": "text",
     "enrolled_at": "timestamptz",
@@ -243,18 +257,25 @@ SELECTED_DAYS = """(
 
 def figures_of(row: Any) -> Figures:
     """The figures of a row, selected as `SELECTED_FIGURES`."""
-    values = dict(zip(_COLUMNS, row, strict=True))
-    for name in _INSTANTS:
-        if values[name] is not None:
-            values[name] = values[name].astimezone(UTC).isoformat().replace("+00:00", "Z")
-    for name in _DAYS:
-        if values[name] is not None:
-            values[name] = values[name].toordinal()
-    if values["cohort"] is not None:
-        values["cohort"] = month_of(values["cohort"].toordinal())
-    for name in ("channels", "stores", "active_months"):
-        values[name] = tuple(values[name])
-    return Figures(**values | {"sums": [values.pop(name) for name in DAY_SUMS]})
+    (
+        status, enrolled_at, cohort, survivor, first_purchase_at, last_purchase_at, first_day, second_day, last_day,
+        points_earned, points_redeemed, surveyed_at, yearly_spend_minor, survey_currency, channels, stores,
+        active_months, *sums,
+    ) = row  # fmt: skip
+    return Figures(
+        status, _instant(enrolled_at), None if cohort is None else month_of(cohort.toordinal()), survivor,
+        _instant(first_purchase_at), _instant(last_purchase_at), _ordinal(first_day), _ordinal(second_day),
+        _ordinal(last_day), points_earned, points_redeemed, _instant(surveyed_at), yearly_spend_minor, survey_currency,
+        tuple(channels), tuple(stores), tuple(active_months), sums,
+    )  # fmt: skip
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _ordinal(day: date | None) -> int | None:
+    return None if day is None else day.toordinal()
 
 
 def _row_of(figures: Figures) -> tuple[Any, ...]:
@@ -263,11 +284,13 @@ def _row_of(figures: Figures) -> tuple[Any, ...]:
     return (
         figures.status,
         _or_null(figures.enrolled_at),
-        NULL if cohort is None else first_of_month(cohort).isoformat(),
+        NULL if cohort is None else _month(cohort),
         _or_null(figures.survivor),
         _or_null(figures.first_purchase_at),
         _or_null(figures.last_purchase_at),
-        *(NULL if day is None else _day(day) for day in (figures.first_day, figures.second_day, figures.last_day)),
+        NULL if figures.first_day is None else iso_day(figures.first_day),
+        NULL if figures.second_day is None else iso_day(figures.second_day),
+        NULL if figures.last_day is None else iso_day(figures.last_day),
         figures.points_earned,
         figures.points_redeemed,
         _or_null(figures.surveyed_at),
@@ -275,7 +298,7 @@ def _row_of(figures: Figures) -> tuple[Any, ...]:
         _or_null(figures.survey_currency),
         _text_array(figures.channels),
         _text_array(figures.stores),
-        "{" + ",".join(map(str, figures.active_months)) + "}",
+        _integer_array(figures.active_months),
         *figures.sums,
     )
 
@@ -284,16 +307,23 @@ def _or_null(value: Any) -> Any:
     return NULL if value is None else value
 
 
-def _day(day: int) -> str:
-    return date.fromordinal(day).isoformat()
+@lru_cache(DAYS_REMEMBERED_MAX)
+def _month(month: int) -> str:
+    return first_of_month(month).isoformat()
 
 
 def _key(value: int | str, name: str) -> int | str:
     if name in ("cohort", "month"):
-        return first_of_month(int(value)).isoformat()
-    return _day(int(value)) if name.endswith("_day") else value
+        return _month(int(value))
+    return iso_day(int(value)) if name.endswith("_day") else value
 
 
+@lru_cache(ARRAYS_REMEMBERED_MAX)
+def _integer_array(numbers: tuple[int, ...]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+@lru_cache(ARRAYS_REMEMBERED_MAX)
 def _text_array(names: tuple[str, ...]) -> str:
     quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
     return "{" + ",".join(f'"{name}"' for name in quoted) + "}"

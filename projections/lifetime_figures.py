@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import TypeAlias
+from operator import add
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -176,8 +177,7 @@ def _return_sums(event: Return) -> Sums:
 
 
 def _add(sums: Sums, added: Sums) -> None:
-    for index, value in enumerate(added):
-        sums[index] += value
+    sums[:] = map(add, sums, added)
 
 
 def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -244,41 +244,108 @@ months one number each until they are written.
 """
 
 
+class Standing(NamedTuple):
+    """What of a member's figures is counted in those of its programme by what it comes to; the rest is plain sums."""
+
+    status: str
+    is_customer: bool
+    has_traded: bool
+    profit_minor: int | None
+    revenue_minor: int
+    """Net of returns."""
+    cohort: int | None
+    first_day: int | None
+    second_day: int | None
+    last_day: int | None
+
+
+def standing(figures: Figures) -> Standing:
+    """The standing of a member as it is now."""
+    sums, first_day = figures.sums, figures.first_day
+    return Standing(
+        figures.status,
+        first_day is not None,
+        any(sums),
+        None if sums[UNCOSTED] else net_profit(sums),
+        sums[REVENUE] - sums[RETURNED],
+        figures.cohort,
+        first_day,
+        figures.second_day,
+        figures.last_day,
+    )
+
+
 def contributions(figures: Figures) -> Contributions:
     """What a member adds to the figures of its programme, but for `cohort_months`."""
-    sums, cohort, profit = figures.sums, figures.cohort, figures.profit_minor
-    customer = figures.is_customer
-    found: Contributions = {("lifetime_totals", ()): _totals(figures, profit, customer)}
-    if profit is not None and (customer or any(sums)):
-        found["lifetime_profits", (bucket_of(profit),)] = [1, profit]
-    if figures.last_day is not None:
-        found["lifetime_last_days", (figures.last_day,)] = [1]
-    if cohort is not None:
-        found["cohorts", (cohort,)] = [1]
-        if figures.first_day is not None:
-            gap = None if figures.second_day is None else figures.second_day - figures.first_day
-            within = [int(gap is not None and gap <= days) for days in REPURCHASE_WINDOWS_DAYS]
-            found["cohort_repurchases", (cohort, figures.first_day)] = [1, *within]
+    found: Contributions = {}
+    count_standing(found, standing(figures))
+    add_sums(found, figures.sums, figures.points_earned, figures.points_redeemed)
     return found
 
 
-def _totals(figures: Figures, profit: int | None, customer: bool) -> Sums:
-    sums, status = figures.sums, figures.status
+def add_sums(total: Contributions, sums: Sequence[int], points_earned: int, points_redeemed: int) -> None:
+    """Add plain sums, of one member or of many, to the totals of the programme."""
+    row = _row(total, _TOTALS_KEY, len(TOTALS))
+    row[_FIRST_SUM : _FIRST_SUM + len(sums)] = map(add, row[_FIRST_SUM:], sums)
+    row[-2] += points_earned
+    row[-1] += points_redeemed
+
+
+def count_standing(total: Contributions, found: Standing, sign: int = 1) -> None:
+    """Add what a member counts as, or take it away (`sign` -1)."""
+    row = _row(total, _TOTALS_KEY, len(TOTALS))
+    row[_STATUS_PLACES[found.status]] += sign
+    if found.is_customer:
+        row[_CUSTOMERS] += sign
+    elif found.status == "open":
+        row[_PROSPECTS] += sign
+    profit, cohort, first_day = found.profit_minor, found.cohort, found.first_day
     if profit is None:
-        value = [0, 0, 0, 0, 1, sums[REVENUE] - sums[RETURNED]]
-    elif profit > 0:
-        value = [1, profit, 0, 0, 0, 0]
+        row[_UNKNOWN] += sign
+        row[_UNKNOWN + 1] += sign * found.revenue_minor
     else:
-        value = [0, 0, int(profit < 0), -profit, 0, 0]
-    return [
-        *(int(status == known) for known in STATUSES),
-        int(status == "open" and not customer),
-        int(customer),
-        *sums,
-        *value,
-        figures.points_earned,
-        figures.points_redeemed,
-    ]
+        if profit:
+            place = _PROFITABLE if profit > 0 else _UNPROFITABLE
+            row[place] += sign
+            row[place + 1] += sign * abs(profit)
+        if found.has_traded or found.is_customer:
+            row = _row(total, ("lifetime_profits", (bucket_of(profit),)), 2)
+            row[0] += sign
+            row[1] += sign * profit
+    if found.last_day is not None:
+        _row(total, ("lifetime_last_days", (found.last_day,)), 1)[0] += sign
+    if cohort is not None:
+        _row(total, ("cohorts", (cohort,)), 1)[0] += sign
+        if first_day is not None:
+            row = _row(total, ("cohort_repurchases", (cohort, first_day)), 1 + len(REPURCHASE_WINDOWS_DAYS))
+            row[0] += sign
+            if found.second_day is not None:
+                for place, days in enumerate(REPURCHASE_WINDOWS_DAYS, 1):
+                    row[place] += sign * (found.second_day - first_day <= days)
+
+
+def add_month(total: Contributions, cohort: int, month: int, active: int, purchases: int, revenue: int) -> None:
+    """Add trade of a month to its cohort: members that became active, purchases, revenue net of returns."""
+    row = _row(total, ("cohort_months", (cohort, month)), 3)
+    row[0] += active
+    row[1] += purchases
+    row[2] += revenue
+
+
+def _row(total: Contributions, key: tuple[str, Key], size: int) -> Sums:
+    row = total.get(key)
+    if row is None:
+        row = total[key] = [0] * size
+    return row
+
+
+_TOTALS_KEY: tuple[str, Key] = ("lifetime_totals", ())
+_STATUS_PLACES = {status: TOTALS.index(f"members_{status}") for status in STATUSES}
+_PROSPECTS, _CUSTOMERS, _FIRST_SUM, _PROFITABLE, _UNPROFITABLE, _UNKNOWN = map(
+    TOTALS.index,
+    ("prospects", "customers", DAY_SUMS[0], "profitable_members", "unprofitable_members", "unknown_profit_members"),
+)
+"""Places in `TOTALS`; the sum that belongs to a number of members comes after it."""
 
 
 def month_contributions(cohort: int | None, months: Months) -> Contributions:

@@ -121,13 +121,21 @@ def _take_turn(cur: PgCursor) -> None:
 
 
 def _make_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
-    """Empty tables like the live ones, with their checks and indexes."""
+    """Empty tables like the live ones, with their checks, indexes and storage parameters."""
     cur.execute(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {SHADOW_SCHEMA} CASCADE")
     cur.execute(f"CREATE SCHEMA {SHADOW_SCHEMA}")
     for table in _tables(projections):
         cur.execute(
             sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(_shadow(table), sql.Identifier(SCHEMA, table))
         )
+        cur.execute(
+            "SELECT option_name, option_value FROM pg_class, pg_options_to_table(reloptions) WHERE oid = %s::regclass",
+            (f"{SCHEMA}.{table}",),
+        )
+        for name, value in cur.fetchall():  # LIKE leaves these out
+            cur.execute(
+                sql.SQL("ALTER TABLE {} SET ({} = {})").format(_shadow(table), sql.Identifier(name), sql.Literal(value))
+            )
 
 
 def _analyze_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:

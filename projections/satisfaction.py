@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -23,6 +22,7 @@ from projections.batch import Batch, Row
 from projections.copying import NULL
 from projections.movements import later, utc
 from projections.survey_scoring import DETRACTOR_MAX, MILLION, PROMOTER_MIN, Scale, decimal, satisfied, score
+from projections.trading import day_of, iso_day, time_zone_of
 
 PURCHASES, COMPLAINTS, RESOLVED, RESOLUTION_MICROSECONDS, FOLLOW_UPS, IN_TIME, LATE = range(7)
 ANSWERS, SCORED, PROMOTERS, DETRACTORS, SATISFIED, WEIGHTED, SCORE_SUM, SCORE_SQUARES = range(8)
@@ -148,8 +148,8 @@ class Satisfaction:
 
     def load(self, cur: PgCursor, batch: Batch, memory: dict[str, Any]) -> None:
         """The time zone, once; and where the complaints and follow-ups count that end in the batch."""
-        if "zone" not in memory:
-            memory["zone"] = ZoneInfo(tables.read_time_zone(cur, batch.journal))
+        if "time_zone" not in memory:
+            memory["time_zone"] = time_zone_of(cur, batch.journal)
         found = batch.view(_decoded)
         ended = [(row[1], event.complaint) for row, event in found if isinstance(event, _ComplaintResolved)]
         memory["complaints"] = _opened(tables.read_complaints(cur, batch, ended))
@@ -157,15 +157,15 @@ class Satisfaction:
         memory["follow_ups"] = _opened(tables.read_follow_ups(cur, batch, ended))
 
     def apply(self, batch: Batch, memory: dict[str, Any]) -> Changes:
-        fold = _Fold(memory["zone"], memory.pop("complaints"), memory.pop("follow_ups"), Changes())
+        fold = _Fold(memory["time_zone"], memory.pop("complaints"), memory.pop("follow_ups"), Changes())
         for row, event in batch.view(_decoded):
             _FOLDS[row[3]](fold, row, event)
         return fold.changes
 
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
         tables.write_rows(cur, journal, "survey_answers", changes.answers)
-        tables.merge_latest(cur, journal, changes.latest.values())
-        tables.merge_days(
+        tables.put_latest(cur, journal, changes.latest.values())
+        tables.add_days(
             cur,
             journal,
             (
@@ -209,17 +209,16 @@ def _place(channel: str, store: str, touchpoint: str) -> Place:
 class _Fold(NamedTuple):
     """A batch being folded: the time zone, what is open by member and id, and the changes so far."""
 
-    zone: ZoneInfo
+    time_zone: str
     complaints: dict[tuple[str, str], Opened]
     follow_ups: dict[tuple[str, str], Opened]
     changes: Changes
 
     def day(self, instant: str) -> str:
-        at = datetime.fromisoformat(instant)
         try:
-            return at.astimezone(self.zone).date().isoformat()
+            return iso_day(day_of(utc(instant), self.time_zone))
         except OverflowError:  # at either end of the calendar, such as a follow-up due in the year 9999
-            return at.date().isoformat()
+            return instant[:10]
 
     def count(self, place: Place, day: str, what: int, number: int = 1) -> None:
         days = self.changes.service_days

@@ -13,12 +13,14 @@ from math import sqrt
 from typing import Final, TypeAlias
 
 from msgspec import Struct
-from scipy.stats import binomtest, norm, t
+from scipy.special import ndtri, stdtrit
 
 Exact: TypeAlias = int | Decimal | Fraction
 Scale: TypeAlias = tuple[int, int]
 
 CONFIDENCE: Final = 0.95
+UPPER_TAIL: Final = (1 + CONFIDENCE) / 2
+NORMAL_QUANTILE: Final = float(ndtri(UPPER_TAIL))
 NPS_SCALE: Final = (0, 10)
 CES_SCALE: Final = (1, 7)
 ACSI_SCALE: Final = (0, 100)
@@ -62,7 +64,7 @@ def nps(promoters: int, detractors: int, answers: int) -> Score:
     p, d = Fraction(promoters, answers), Fraction(detractors, answers)
     error = 100 * sqrt((p + d - (p - d) ** 2) / answers)
     value = 100 * float(p - d)
-    reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
+    reach = NORMAL_QUANTILE * error
     return Score(
         figure="NPS",
         answers=answers,
@@ -85,18 +87,29 @@ def csat(satisfied: int, answers: int) -> Score:
     if not answers:
         return _nothing("CSAT", method)
     share = Fraction(satisfied, answers)
-    interval = binomtest(satisfied, answers).proportion_ci(CONFIDENCE, method="wilson")
+    lower, upper = _wilson(satisfied, answers)
     error = 100 * sqrt(share * (1 - share) / answers)
     return Score(
         figure="CSAT",
         answers=answers,
         value=100 * float(share),
         standard_error=error,
-        lower=100 * float(interval.low),
-        upper=100 * float(interval.high),
+        lower=100 * lower,
+        upper=100 * upper,
         method=method,
         note="" if error else "all answers say the same: a standard error of 0 does not mean certainty",
     )
+
+
+def _wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The interval of a share: Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference,
+    Journal of the American Statistical Association 22(158), solved for the share. Its ends are 0 and 1 where all
+    trials say the same.
+    """
+    squared = NORMAL_QUANTILE**2
+    centre = (successes + squared / 2) / (trials + squared)
+    reach = NORMAL_QUANTILE * sqrt(successes * (trials - successes) / trials + squared / 4) / (trials + squared)
+    return (centre - reach if successes else 0.0), (centre + reach if successes < trials else 1.0)
 
 
 def is_top_two(score: Exact, scale: Scale) -> bool:
@@ -193,7 +206,7 @@ def _mean(figure: str, scores: Sums, scale: Scale, method: str) -> Score:
             method=method, note=note,
         )  # fmt: skip
     error = sqrt(variance / (count - 1) / count)
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
+    reach = float(stdtrit(count - 1, UPPER_TAIL)) * error
     return Score(
         figure=figure,
         answers=count,

@@ -26,7 +26,7 @@ _STAGED: Final = {
     "staged_service_days": "LIKE service_days",
     "staged_satisfaction_ends": 'member text COLLATE "C", id text COLLATE "C", position bigint, at timestamptz,'
     " day date, outcome text",
-    "staged_satisfaction_members": 'journal integer, member text COLLATE "C", status text, ended_at timestamptz,'
+    "staged_satisfaction_members": 'member text COLLATE "C", status text, ended_at timestamptz,'
     ' merged_into text COLLATE "C", last_purchase_at timestamptz',
 }
 _STAGING: Final = "SET LOCAL client_min_messages = warning;" + "".join(
@@ -41,17 +41,6 @@ def prepare(cur: PgCursor) -> None:
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
-
-
-def read_time_zone(cur: PgCursor, journal: int) -> str:
-    """The IANA time zone of the programme of a journal; UTC for a journal without a recorded programme."""
-    cur.execute(
-        "SELECT time_zone FROM programmes JOIN journals ON journals.name = programme"
-        " WHERE kind = 'programme' AND journal = %s",
-        (journal,),
-    )
-    row = cur.fetchone()
-    return "UTC" if row is None else str(row[0])
 
 
 def read_complaints(
@@ -108,17 +97,17 @@ def end_rows(cur: PgCursor, journal: int, table: str, rows: Sequence[tuple[Any, 
     )
 
 
-def merge_latest(cur: PgCursor, journal: int, rows: Iterable[tuple[Any, ...]]) -> None:
+def put_latest(cur: PgCursor, journal: int, rows: Iterable[tuple[Any, ...]]) -> None:
     """Put answers in the place of older ones."""
     staged = [(journal, *row) for row in rows]
     if not staged:
         return
     columns = "journal, member, instrument, position, day, occurred_at, score, satisfied, lowest, highest"
     copy_rows(cur, "staged_latest_answers", columns, staged)
-    cur.execute(_MERGE_LATEST)
+    cur.execute(_PUT_LATEST)
 
 
-def merge_days(
+def add_days(
     cur: PgCursor, journal: int, answer_days: Iterable[tuple[Any, ...]], service_days: Iterable[tuple[Any, ...]]
 ) -> None:
     """Add counts to days."""
@@ -127,29 +116,23 @@ def merge_days(
         ("staged_service_days", _SERVICE_DAYS_KEY, _SERVICE_DAYS_SUMS, service_days),
     ):
         copy_rows(cur, staged, ", ".join((*key, *sums)), [(journal, *row) for row in rows])
-    cur.execute(_MERGE_ANSWER_DAYS)
-    cur.execute(_MERGE_SERVICE_DAYS)
+    cur.execute(_ADD_ANSWER_DAYS)
+    cur.execute(_ADD_SERVICE_DAYS)
 
 
 def merge_members(cur: PgCursor, journal: int, rows: Iterable[tuple[Any, ...]]) -> None:
     """Set what changed of members: member, status, ended_at, merged_into, last_purchase_at."""
-    copy_rows(
-        cur,
-        "staged_satisfaction_members",
-        "journal, member, status, ended_at, merged_into, last_purchase_at",
-        [(journal, *row) for row in rows],
-    )
-    cur.execute(_MERGE_MEMBERS)
+    columns = "member, status, ended_at, merged_into, last_purchase_at"
+    copy_rows(cur, "staged_satisfaction_members", columns, list(rows))
+    cur.execute(_MERGE_MEMBERS, (journal, journal))
 
 
-_MERGE_LATEST: Final = """
-MERGE INTO latest_answers latest USING staged_latest_answers staged
-ON latest.journal = staged.journal AND latest.member = staged.member AND latest.instrument = staged.instrument
-WHEN MATCHED AND (staged.occurred_at, staged.position) > (latest.occurred_at, latest.position) THEN UPDATE SET
-    position = staged.position, day = staged.day, occurred_at = staged.occurred_at, score = staged.score,
-    satisfied = staged.satisfied, lowest = staged.lowest, highest = staged.highest
-WHEN NOT MATCHED THEN INSERT VALUES (staged.journal, staged.member, staged.instrument, staged.position, staged.day,
-    staged.occurred_at, staged.score, staged.satisfied, staged.lowest, staged.highest)
+_PUT_LATEST: Final = """
+INSERT INTO latest_answers AS latest SELECT * FROM staged_latest_answers
+ON CONFLICT (journal, member, instrument) DO UPDATE SET
+    position = excluded.position, day = excluded.day, occurred_at = excluded.occurred_at, score = excluded.score,
+    satisfied = excluded.satisfied, lowest = excluded.lowest, highest = excluded.highest
+WHERE (excluded.occurred_at, excluded.position) > (latest.occurred_at, latest.position)
 """
 
 _ANSWER_DAYS_KEY: Final = ("journal", "per", "value", "day", "instrument", "lowest", "highest")
@@ -176,25 +159,24 @@ _SERVICE_DAYS_SUMS: Final = (
 
 
 def _adding(table: str, key: Sequence[str], sums: Sequence[str]) -> str:
+    """Add staged counts. ON CONFLICT finds each row by the key: a MERGE may read all days to join the few staged."""
     return f"""
-MERGE INTO {table} days USING staged_{table} staged ON {" AND ".join(f"days.{name} = staged.{name}" for name in key)}
-WHEN MATCHED THEN UPDATE SET {", ".join(f"{name} = days.{name} + staged.{name}" for name in sums)}
-WHEN NOT MATCHED THEN INSERT ({", ".join((*key, *sums))})
-    VALUES ({", ".join(f"staged.{name}" for name in (*key, *sums))})
+INSERT INTO {table} AS days ({", ".join((*key, *sums))}) SELECT {", ".join((*key, *sums))} FROM staged_{table}
+ON CONFLICT ({", ".join(key)}) DO UPDATE SET {", ".join(f"{name} = days.{name} + excluded.{name}" for name in sums)}
 """
 
 
-_MERGE_ANSWER_DAYS: Final = _adding("satisfaction_days", _ANSWER_DAYS_KEY, _ANSWER_DAYS_SUMS)
-_MERGE_SERVICE_DAYS: Final = _adding("service_days", _SERVICE_DAYS_KEY, _SERVICE_DAYS_SUMS)
+_ADD_ANSWER_DAYS: Final = _adding("satisfaction_days", _ANSWER_DAYS_KEY, _ANSWER_DAYS_SUMS)
+_ADD_SERVICE_DAYS: Final = _adding("service_days", _SERVICE_DAYS_KEY, _SERVICE_DAYS_SUMS)
 
 _MERGE_MEMBERS: Final = """
 MERGE INTO satisfaction_members members USING staged_satisfaction_members staged
-ON members.journal = staged.journal AND members.member = staged.member
+ON members.journal = %s AND members.member = staged.member
 WHEN MATCHED THEN UPDATE SET
     status = coalesce(staged.status, members.status),
     ended_at = CASE WHEN staged.status IS NULL THEN members.ended_at ELSE staged.ended_at END,
     merged_into = nullif(coalesce(staged.merged_into, members.merged_into), ''),
     last_purchase_at = greatest(members.last_purchase_at, staged.last_purchase_at)
-WHEN NOT MATCHED THEN INSERT VALUES (staged.journal, staged.member, coalesce(staged.status, 'unknown'),
+WHEN NOT MATCHED THEN INSERT VALUES (%s, staged.member, coalesce(staged.status, 'unknown'),
     staged.ended_at, nullif(staged.merged_into, ''), staged.last_purchase_at)
 """

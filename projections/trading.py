@@ -124,6 +124,12 @@ def business_day(at: datetime, time_zone: str) -> date:
 
 
 @lru_cache(MINUTES_REMEMBERED_MAX)
+def iso_day(day: int) -> str:
+    """A day (ordinal) as text, YYYY-MM-DD."""
+    return date.fromordinal(day).isoformat()
+
+
+@lru_cache(MINUTES_REMEMBERED_MAX)
 def month_of(day: int) -> int:
     """The month of a day (ordinal) as one number: 12 * year + month - 1."""
     on = date.fromordinal(day)

@@ -20,7 +20,7 @@ from ledger.values import FAR
 from projections.control_charts import RULES
 from projections.lifetime_reads import inactive_after as set_inactive_after
 from projections.satisfaction_members import read_latest_answers, read_satisfied_leavers
-from projections.satisfaction_tables import read_time_zone
+from projections.trading import time_zone_of
 from service.console import EXIT_REJECTED, note, say, show_json, show_table, stop
 from service.instants import INSTANT
 from service.reading import freshen, note_if_behind
@@ -59,7 +59,7 @@ def _reading(settings: Settings, programme: str, *projections: str) -> Iterator[
         info = programme_info(workspace, programme, settings)
         freshen(settings, workspace.database)
         with workspace.database.connection() as cursor:
-            yield Reading(workspace, cursor, info.journals, ZoneInfo(read_time_zone(cursor, info.journals[0])))
+            yield Reading(workspace, cursor, info.journals, ZoneInfo(time_zone_of(cursor, info.journals[0])))
             note_if_behind(settings, cursor, info.journals, *(projections or ("satisfaction",)))
 
 

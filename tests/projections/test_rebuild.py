@@ -107,11 +107,12 @@ def test_a_swap_that_has_much_to_catch_up_folds_it_in_one_transaction(
 
 
 def test_a_rebuild_leaves_the_schema_as_it_was(database: Database, database_dsn: str) -> None:
-    """Columns, constraints, indexes and rights of the new tables are those of the migrations."""
+    """Columns, constraints, indexes, rights and storage of the new tables are those of the migrations."""
     before = schema_of(database_dsn)
     rebuild(database_dsn, PROJECTIONS)
     assert schema_of(database_dsn) == before
     assert any("loyalty_writer" in str(row) for row in before)
+    assert any("fillfactor=70" in str(row) for row in before)
 
 
 def test_views_survive_a_rebuild(database: Database, database_dsn: str) -> None:
@@ -172,6 +173,8 @@ def schema_of(dsn: str) -> list[Any]:
             " WHERE conrelid::regclass::text IN %s",
             "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'loyalty' AND tablename IN %s",
             "SELECT relname, unnest(relacl)::text FROM pg_class WHERE relnamespace = 'loyalty'::regnamespace"
+            " AND relname IN %s",
+            "SELECT relname, unnest(reloptions) FROM pg_class WHERE relnamespace = 'loyalty'::regnamespace"
             " AND relname IN %s",
             "SELECT nspname, '', '' FROM pg_namespace WHERE nspname LIKE 'loyalty%%' AND 'lots' IN %s",
         ):

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm, t
 
 from projections.satisfaction_scores import Sums, acsi, acsi_index, ces, csat, is_top_two, merged, nps, rescaled
 
@@ -54,6 +55,25 @@ def test_csat_worked_by_hand() -> None:
     assert csat(20, 20).upper == 100
     assert csat(20, 20).lower < 90
     assert "0 does not mean certainty" in csat(20, 20).note
+
+
+@pytest.mark.parametrize("answers", [1, 2, 7, 20, 365, 12_345, 2_000_000])
+def test_intervals_are_those_of_the_distributions(answers: int) -> None:
+    """The closed forms against SciPy's own tests and distributions."""
+    for satisfied in sorted({0, 1, answers // 3, answers // 2, answers - 1, answers}):
+        found = csat(satisfied, answers)
+        expected = binomtest(satisfied, answers).proportion_ci(0.95, method="wilson")
+        assert found.lower == pytest.approx(100 * expected.low, rel=1e-12, abs=1e-12)
+        assert found.upper == pytest.approx(100 * expected.high, rel=1e-12)
+    spread = Sums(count=answers, total=4 * answers, squares=16 * answers + answers // 2 * 2)
+    found = ces(spread)
+    if answers == 1:
+        assert found.lower is None
+        return
+    reach = t.ppf(0.975, answers - 1) * found.standard_error
+    assert (found.lower, found.upper) == (pytest.approx(max(1, 4 - reach)), pytest.approx(min(7, 4 + reach)))
+    shares = nps(answers // 2, answers // 3, answers)
+    assert shares.upper == min(100, shares.value + norm.ppf(0.975) * shares.standard_error)
 
 
 @pytest.mark.parametrize(
