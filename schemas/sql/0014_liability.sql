@@ -1,0 +1,155 @@
+-- The liability: points that members can still spend, by the month in which they were earned; filled from the log alone.
+-- Months are those of the programme's time zone, as their first days. See docs/liability.md.
+
+CREATE TABLE liability_lots (                   -- the month in which each lot was opened; it stays with the lot's name
+    journal integer NOT NULL,
+    lot     text    NOT NULL COLLATE "C",
+    vintage date    NOT NULL,
+    PRIMARY KEY (journal, lot)
+);
+
+CREATE TABLE liability_cells (                  -- what happened to the points of a vintage; each with the events behind it
+    journal        integer NOT NULL,
+    vintage        date    NOT NULL,            -- -infinity: of a lot opened in another journal, which knows its month
+    lot            text    NOT NULL COLLATE "C",            -- that lot; otherwise ''
+    occurred_in    date    NOT NULL,
+    recorded_in    date    NOT NULL,
+    flow           text    NOT NULL COLLATE "C" CHECK (flow IN (
+        'earned', 'repaid', 'adjusted_up', 'transferred_in', 'merged_in', 'redeemed', 'reversed', 'expired',
+        'clawed_back', 'adjusted_down', 'transferred_out', 'merged_out', 'forfeited')),
+    points         bigint  NOT NULL,            -- added to what is open and held; negative: taken
+    events         bigint  NOT NULL CHECK (events > 0),
+    first_position bigint  NOT NULL,
+    last_position  bigint  NOT NULL CHECK (last_position >= first_position),
+    PRIMARY KEY (journal, vintage, lot, occurred_in, recorded_in, flow),
+    CHECK ((lot = '') = (vintage > '-infinity'))
+);
+
+CREATE TABLE liability_layers (                 -- changes of what is open, by when it becomes available and expires
+    journal      integer NOT NULL,
+    vintage      date    NOT NULL,              -- with the lot, as in liability_cells
+    lot          text    NOT NULL COLLATE "C",
+    occurred_in  date    NOT NULL,
+    available_in date    NOT NULL,
+    expires_in   date    NOT NULL,              -- infinity: never
+    points       bigint  NOT NULL,
+    PRIMARY KEY (journal, vintage, lot, occurred_in, available_in, expires_in)
+);
+
+CREATE TABLE liability_activity (               -- events that moved points, each counted once, by topic and months
+    journal        integer NOT NULL,
+    occurred_in    date    NOT NULL,
+    recorded_in    date    NOT NULL,
+    topic          text    NOT NULL COLLATE "C",
+    points         bigint  NOT NULL,            -- added to what is open and held
+    owed           bigint  NOT NULL,            -- added to arrears by a clawback
+    repaid         bigint  NOT NULL,            -- of arrears
+    merged         bigint  NOT NULL,            -- arrears that came (positive) or went by a merge
+    written_off    bigint  NOT NULL,            -- arrears, at a closure or erasure
+    events         bigint  NOT NULL CHECK (events > 0),
+    first_position bigint  NOT NULL,
+    last_position  bigint  NOT NULL CHECK (last_position >= first_position),
+    PRIMARY KEY (journal, occurred_in, recorded_in, topic)
+);
+
+CREATE TABLE liability_adjustments (            -- manual adjustments, by who approved them and why
+    journal        integer NOT NULL,
+    occurred_in    date    NOT NULL,
+    approver       text    NOT NULL COLLATE "C",
+    reason         text    NOT NULL COLLATE "C",
+    points_up      bigint  NOT NULL,            -- what repaid arrears included
+    points_down    bigint  NOT NULL,            -- positive
+    events         bigint  NOT NULL CHECK (events > 0),
+    first_position bigint  NOT NULL,
+    last_position  bigint  NOT NULL CHECK (last_position >= first_position),
+    PRIMARY KEY (journal, occurred_in, approver, reason)
+);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON liability_lots, liability_cells, liability_layers, liability_activity,
+    liability_adjustments TO loyalty_writer;
+GRANT SELECT ON liability_lots, liability_cells, liability_layers, liability_activity, liability_adjustments
+    TO loyalty_reader;
+
+-- --- what was taken of files -----------------------------------------------------------------------------------------
+
+CREATE TABLE source_files (                     -- one row a file and a run of `loyalty ingest`; it moves after each commit
+    run        uuid        NOT NULL,
+    ordinal    integer     NOT NULL CHECK (ordinal > 0),    -- of the file in the run
+    file       text        NOT NULL,            -- as it was named; -: standard input
+    lines      bigint      NOT NULL CHECK (lines >= 0),     -- known to be taken, from the first on
+    blank      bigint      NOT NULL,
+    posted     bigint      NOT NULL,
+    duplicate  bigint      NOT NULL,
+    rejected   bigint      NOT NULL,
+    codes      jsonb       NOT NULL DEFAULT '{}',           -- of the rejected: how many with each code
+    sha256     bytea,                           -- of the whole file; null: it was not taken to its end
+    began_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run, ordinal),
+    CHECK (lines = blank + posted + duplicate + rejected)
+);
+
+GRANT SELECT, INSERT, UPDATE ON source_files TO loyalty_writer;
+GRANT SELECT ON source_files TO loyalty_reader;
+
+-- --- views -----------------------------------------------------------------------------------------------------------
+
+CREATE SCHEMA IF NOT EXISTS loyalty_read;
+GRANT USAGE ON SCHEMA loyalty_read TO loyalty_reader;
+
+CREATE VIEW loyalty_read.liability_rollforward AS
+WITH resolved AS (
+    SELECT journals.name AS programme, currency, occurred_in, flow, points,
+        CASE WHEN cells.lot = '' THEN cells.vintage ELSE origin.vintage END AS vintage
+    FROM liability_cells cells
+    JOIN journals ON journals.journal = cells.journal AND journals.kind = 'programme'
+    LEFT JOIN programmes ON programmes.programme = journals.name
+    LEFT JOIN LATERAL (
+        SELECT lots.vintage FROM journals others JOIN liability_lots lots ON lots.journal = others.journal
+        WHERE others.kind = 'programme' AND others.name = journals.name AND lots.lot = cells.lot AND cells.lot <> ''
+    ) origin ON true
+), months AS (
+    SELECT programme, currency, vintage, occurred_in AS month,
+        sum(points) FILTER (WHERE flow = 'earned') AS earned,
+        sum(points) FILTER (WHERE flow IN ('transferred_in', 'merged_in')) AS came_in,
+        sum(-points) FILTER (WHERE flow = 'redeemed') AS redeemed,
+        sum(-points) FILTER (WHERE flow = 'expired') AS expired,
+        sum(-points) FILTER (WHERE flow = 'clawed_back') AS clawed_back,
+        sum(points) FILTER (WHERE flow = 'adjusted_up') AS adjusted_up,
+        sum(-points) FILTER (WHERE flow = 'adjusted_down') AS adjusted_down,
+        sum(-points) FILTER (WHERE flow IN ('transferred_out', 'merged_out')) AS went_out,
+        sum(points) FILTER (WHERE flow = 'reversed') AS reversed,
+        sum(-points) FILTER (WHERE flow = 'repaid') AS repaid,
+        sum(-points) FILTER (WHERE flow = 'forfeited') AS forfeited,
+        sum(points) AS change
+    FROM resolved GROUP BY programme, currency, vintage, occurred_in
+)
+SELECT programme, currency, vintage, month,
+    (sum(change) OVER vintages - change)::bigint AS opening,
+    coalesce(earned, 0)::bigint AS earned, coalesce(came_in, 0)::bigint AS came_in,
+    coalesce(redeemed, 0)::bigint AS redeemed, coalesce(expired, 0)::bigint AS expired,
+    coalesce(clawed_back, 0)::bigint AS clawed_back, coalesce(adjusted_up, 0)::bigint AS adjusted_up,
+    coalesce(adjusted_down, 0)::bigint AS adjusted_down, coalesce(went_out, 0)::bigint AS went_out,
+    coalesce(reversed, 0)::bigint AS reversed, coalesce(repaid, 0)::bigint AS repaid,
+    coalesce(forfeited, 0)::bigint AS forfeited,
+    (sum(change) OVER vintages)::bigint AS closing
+FROM months WINDOW vintages AS (PARTITION BY programme, vintage ORDER BY month);
+
+COMMENT ON VIEW loyalty_read.liability_rollforward IS
+    'Points open and held, by the month they were earned and the month things happened; months without any are left out.'
+    ' closing = opening + earned + came_in - redeemed - expired - clawed_back + adjusted_up - adjusted_down - went_out'
+    ' + reversed - repaid - forfeited.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.vintage IS
+    'The month in which the lot was opened, whoever has it now; null: its journal is not folded in yet.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.month IS 'Of what happened (business time).';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.opening IS 'Open and held before the month.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.earned IS 'Everything earned, also what repaid arrears at once.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.came_in IS 'By transfers and merges.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.redeemed IS 'And captured from holds; reversals are not taken off.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.expired IS 'Recognised, and forfeited by reversals of expired lots.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.clawed_back IS 'From lots; what became arrears is not in it.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.repaid IS 'Of what came in, used up by arrears.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.forfeited IS 'At closures and erasures.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.closing IS 'Open and held after the month.';
+
+GRANT SELECT ON ALL TABLES IN SCHEMA loyalty_read TO loyalty_reader;
