@@ -1,8 +1,8 @@
 """Liability: points that members can still spend, by the month in which they were earned and what happened to them.
 
-The vintage of a point is the month in which its lot was opened, by an accrual or an adjustment. It stays through holds,
-reversals, transfers and merges, because a lot keeps its name. The journal that opened a lot knows its month; points of a
-lot that came from another journal are kept under the lot's name, and reads look the month up there.
+The vintage of a point is the month in which its lot was opened, by an accrual or an adjustment. It stays through
+holds, reversals, transfers and merges, because a lot keeps its name. The journal that opened a lot knows its month;
+points of a lot that came from another journal are kept under the lot's name, and reads look the month up there.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _cells(
 ) -> dict[tuple[Any, ...], int]:
     cells: dict[tuple[Any, ...], int] = {}
     for name, lot, points in flow.parts:
-        origin = (occurred_in, "") if lot is THIS_MONTH else _origin(lot, vintages)
+        origin = (occurred_in, "") if lot == THIS_MONTH else _origin(lot, vintages)
         key = (*origin, occurred_in, recorded_in, name)
         cells[key] = cells.get(key, 0) + points
     return cells
