@@ -7,7 +7,8 @@ points of a lot that came from another journal are kept under the lot's name, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -16,7 +17,7 @@ from msgspec import Struct
 from ledger.store.database import PgCursor
 from projections.batch import Batch
 from projections.copying import copy_rows
-from projections.liability_flows import THIS_MONTH, Flow, arrears_change, balance_change, flows
+from projections.liability_flows import THIS_MONTH, Flow, flows, lots_named
 from projections.movements import MOVEMENT_TOPICS, NEVER, utc
 from projections.trading import day_of, first_of_month, month_of, time_zone_of
 
@@ -31,23 +32,18 @@ Origin: TypeAlias = tuple[int | None, str]
 """Month of the vintage and "", or ELSEWHERE and the lot."""
 
 
-class Tally(Struct, gc=False):
-    """Sums of a row, and the events behind them."""
-
-    sums: list[int]
-    first: int
-    last: int
-    events: int = 1
-
-
 class Changes(Struct):
-    """What a batch adds; months are numbers (12 * year + month - 1)."""
+    """What a batch adds; months are numbers (12 * year + month - 1).
+
+    Values are the sums of a row; behind those of cells, activity and adjustments stand the number of events behind them
+    and the positions of the first and the last of these.
+    """
 
     opened: dict[str, int] = {}
-    cells: dict[tuple[Any, ...], Tally] = {}
+    cells: dict[tuple[Any, ...], list[int]] = {}
     layers: dict[tuple[Any, ...], int] = {}
-    activity: dict[tuple[Any, ...], Tally] = {}
-    adjustments: dict[tuple[Any, ...], Tally] = {}
+    activity: dict[tuple[Any, ...], list[int]] = {}
+    adjustments: dict[tuple[Any, ...], list[int]] = {}
 
 
 class _Approval(Struct, gc=False):
@@ -83,7 +79,7 @@ class Liability:
         if len(vintages) > self._lots_remembered_max:
             vintages.clear()
         found = batch.view(flows)
-        wanted = {lot for flow in found for lot in flow.lots} - {flow.opens for flow in found} - vintages.keys()
+        wanted = lots_named(found) - vintages.keys() - {flow.opens for flow in found}
         vintages.update(dict.fromkeys(wanted, ELSEWHERE))
         if wanted and batch.after:
             vintages.update(read_vintages(cur, [batch.journal], wanted))
@@ -106,37 +102,59 @@ class Liability:
 def fold_liability(found: Iterable[Flow], time_zone: str, vintages: dict[str, int | None]) -> Changes:
     """What movements add, given the vintages of the lots opened before, to which those of new lots are added."""
     changes = Changes()
+    cells, layers = changes.cells, changes.layers
     for flow in found:
-        row = flow.movement.row
-        occurred_in = month_at(flow.movement.occurred_at, time_zone)
-        recorded_in = month_at(row[5] or "", time_zone)
+        movement = flow.movement
+        position, _, _, topic, state, recorded_at = movement.row
+        occurred_in = month_at(movement.occurred_at, time_zone)
+        recorded_in = month_at(recorded_at or "", time_zone)
         if flow.opens:
             changes.opened[flow.opens] = vintages[flow.opens] = occurred_in
-        for key, points in _cells(flow, occurred_in, recorded_in, vintages).items():
-            _tally(changes.cells, key, [points], row[0])
-        for lot, points, _, available_at, expires_at in flow.layers:
+        change = 0
+        for name, lot, points in flow.parts:
+            change += points
+            key = (*_origin(lot, occurred_in, vintages), occurred_in, recorded_in, name)
+            cell = cells.get(key)
+            if cell is None:
+                cells[key] = [points, 1, position, position]
+            else:
+                cell[0] += points
+                if cell[3] != position:
+                    cell[1] += 1
+                    cell[3] = position
+        for lot, points, _, available_at, expires_at in movement.layers:
             expires_in = NEVER if expires_at is NEVER else month_at(expires_at, time_zone)
-            layer = (*_origin(lot, vintages), occurred_in, month_at(available_at, time_zone), expires_in)
-            changes.layers[layer] = changes.layers.get(layer, 0) + points
-        _tally(changes.activity, (occurred_in, recorded_in, row[3]), _activity(flow), row[0])
-        if row[3] == ADJUSTED:
-            approval = _approval(row[4] or "")
-            sums = [max(approval.points, 0), max(-approval.points, 0)]
-            _tally(changes.adjustments, (occurred_in, approval.approver, approval.reason), sums, row[0])
+            origin = _origin(lot, occurred_in, vintages)
+            layer = (*origin, occurred_in, month_at(available_at, time_zone), expires_in)
+            layers[layer] = layers.get(layer, 0) + points
+        _tally(changes.activity, (occurred_in, recorded_in, topic), _activity(topic, change, flow.owed), position)
+        if topic == ADJUSTED:
+            approval = _approval(state or "")
+            sums = (max(approval.points, 0), max(-approval.points, 0))
+            _tally(changes.adjustments, (occurred_in, approval.approver, approval.reason), sums, position)
     return changes
 
 
 def flow_vintages(flow: Flow, time_zone: str, vintages: dict[str, int | None]) -> list[tuple[str, Origin, int]]:
     """What a movement does by flow and vintage: (flow, origin, points), each pair once."""
     occurred_in = month_at(flow.movement.occurred_at, time_zone)
-    known = {**vintages, flow.opens: occurred_in} if flow.opens else vintages
-    cells = _cells(flow, occurred_in, occurred_in, known)
-    return [(key[4], (key[0], key[1]), points) for key, points in cells.items()]
+    sums: dict[tuple[str, Origin], int] = {}
+    for name, lot, points in flow.parts:
+        key = (name, _origin(lot, occurred_in, vintages))
+        sums[key] = sums.get(key, 0) + points
+    return [(name, origin, points) for (name, origin), points in sums.items()]
 
 
 def month_at(instant: str, time_zone: str) -> int:
     """The month of an instant, as text, in a time zone."""
+    if "03" <= instant[8:10] <= "26":  # in whatever time zones it is written and read
+        return _month_of_text(instant[:7])
     return month_of(day_of(utc(instant) if "T" in instant else instant, time_zone))  # PostgreSQL writes no T, in UTC
+
+
+@lru_cache(10_000)
+def _month_of_text(year_and_month: str) -> int:
+    return 12 * int(year_and_month[:4]) + int(year_and_month[5:]) - 1
 
 
 def read_vintages(cur: PgCursor, journals: list[int], lots: Iterable[str]) -> dict[str, int]:
@@ -149,44 +167,36 @@ def read_vintages(cur: PgCursor, journals: list[int], lots: Iterable[str]) -> di
     return dict(cur.fetchall())
 
 
-def _cells(
-    flow: Flow, occurred_in: int, recorded_in: int, vintages: dict[str, int | None]
-) -> dict[tuple[Any, ...], int]:
-    cells: dict[tuple[Any, ...], int] = {}
-    for name, lot, points in flow.parts:
-        origin = (occurred_in, "") if lot == THIS_MONTH else _origin(lot, vintages)
-        key = (*origin, occurred_in, recorded_in, name)
-        cells[key] = cells.get(key, 0) + points
-    return cells
-
-
-def _origin(lot: str, vintages: dict[str, int | None]) -> Origin:
+def _origin(lot: str, occurred_in: int, vintages: dict[str, int | None]) -> Origin:
+    if lot == THIS_MONTH:
+        return (occurred_in, "")
     vintage = vintages[lot]
     return (ELSEWHERE, lot) if vintage is ELSEWHERE else (vintage, "")
 
 
-def _activity(flow: Flow) -> list[int]:
+def _activity(topic: str, points: int, owed: int) -> tuple[int, int, int, int, int]:
     """points, owed, repaid, merged, written_off; as in the table."""
-    owed, topic = arrears_change(flow.movement), flow.movement.row[3]
-    points = balance_change(flow)
+    if not owed:
+        return (points, 0, 0, 0, 0)
     if topic == "points-clawed-back.v1":
-        return [points, owed, 0, 0, 0]
+        return (points, owed, 0, 0, 0)
     if topic in ("members-merged.v1", "merge-undone.v1"):
-        return [points, 0, 0, owed, 0]
+        return (points, 0, 0, owed, 0)
     if topic in ("member-closed.v1", "member-erased.v1"):
-        return [points, 0, 0, 0, -owed]
-    return [points, 0, -owed, 0, 0]
+        return (points, 0, 0, 0, -owed)
+    return (points, 0, -owed, 0, 0)
 
 
-def _tally(tallies: dict[tuple[Any, ...], Tally], key: tuple[Any, ...], sums: list[int], position: int) -> None:
-    known = tallies.get(key)
-    if known is None:
-        tallies[key] = Tally(sums, position, position)
+def _tally(tallies: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], sums: Sequence[int], position: int) -> None:
+    tally = tallies.get(key)
+    if tally is None:
+        tallies[key] = [*sums, 1, position, position]
         return
     for index, value in enumerate(sums):
-        known.sums[index] += value
-    known.last = position
-    known.events += 1
+        if value:
+            tally[index] += value
+    tally[-3] += 1
+    tally[-1] = position
 
 
 _approval: Callable[[str], _Approval] = msgspec.json.Decoder(_Approval).decode
@@ -195,16 +205,17 @@ _approval: Callable[[str], _Approval] = msgspec.json.Decoder(_Approval).decode
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(10_000)
 def _day(month: int | str | None) -> str:
     if month is ELSEWHERE:
         return "-infinity"
     return month if isinstance(month, str) else first_of_month(month).isoformat()
 
 
-def _cell_rows(cells: dict[tuple[Any, ...], Tally]) -> list[tuple[Any, ...]]:
+def _cell_rows(cells: dict[tuple[Any, ...], list[int]]) -> list[tuple[Any, ...]]:
     return [
-        (_day(vintage), lot, _day(occurred_in), _day(recorded_in), flow, *_numbers(tally))
-        for (vintage, lot, occurred_in, recorded_in, flow), tally in cells.items()
+        (_day(vintage), lot, _day(occurred_in), _day(recorded_in), flow, *numbers)
+        for (vintage, lot, occurred_in, recorded_in, flow), numbers in cells.items()
     ]
 
 
@@ -215,12 +226,8 @@ def _layer_rows(layers: dict[tuple[Any, ...], int]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _tally_rows(tallies: dict[tuple[Any, ...], Tally], *, months: int) -> list[tuple[Any, ...]]:
-    return [(*map(_day, key[:months]), *key[months:], *_numbers(tally)) for key, tally in tallies.items()]
-
-
-def _numbers(tally: Tally) -> tuple[int, ...]:
-    return (*tally.sums, tally.events, tally.first, tally.last)
+def _tally_rows(tallies: dict[tuple[Any, ...], list[int]], *, months: int) -> list[tuple[Any, ...]]:
+    return [(*map(_day, key[:months]), *key[months:], *numbers) for key, numbers in tallies.items()]
 
 
 def _add(cur: PgCursor, statement: str, journal: int, rows: list[tuple[Any, ...]]) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ledger.store.database import PgCursor
 from projections.batch import read_batch
 from projections.liability import flow_vintages, month_at, read_vintages
-from projections.liability_flows import flows
+from projections.liability_flows import flows, lots_named
 from projections.liability_reads import RESOLVED, UNKNOWN_VINTAGE, check_range
 from projections.movements import MOVEMENT_TOPICS
 from projections.trading import month_of, time_zone_of
@@ -101,7 +101,7 @@ def _events_of_cell(
         for each in read_batch(cur, journal, after=after, limit=limit, topics=MOVEMENT_TOPICS).view(flows)
         if month_at(each.movement.occurred_at, time_zone) == wanted_month
     ]
-    lots = {lot for each in found for lot in each.lots}
+    lots = lots_named(found)
     vintages: dict[str, int | None] = {
         **dict.fromkeys(lots, month_of(UNKNOWN_VINTAGE.toordinal())),
         **read_vintages(cur, list(journals), lots),

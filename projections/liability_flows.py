@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from projections.batch import Batch
-from projections.movements import ARREARS, HELD, LayerChange, Movement, movements
+from projections.movements import ARREARS, HELD, Movement, movements
 
 FLOWS = (
     "earned",
@@ -35,22 +36,24 @@ Part: TypeAlias = tuple[str, str, int]
 
 
 class Flow(NamedTuple):
-    """A movement with its parts. `layers` are changes of what is open; `opens` is the lot that it opened, or ''."""
+    """A movement with its parts. `opens` is the lot that it opened, or ''; then it names no other. `owed` is what it
+    adds to arrears; negative: it takes.
+    """
 
     movement: Movement
     parts: list[Part]
     opens: str
+    owed: int
 
-    @property
-    def layers(self) -> tuple[LayerChange, ...]:
-        """Changes of what is open, as the movement has them."""
-        return tuple(self.movement.layers)
 
-    @property
-    def lots(self) -> set[str]:
-        """The lots that it names and did not open itself."""
-        named = {lot for _, lot, _ in self.parts} | {layer[0] for layer in self.movement.layers}
-        return named - {THIS_MONTH, self.opens}
+def lots_named(found: Iterable[Flow]) -> set[str]:
+    """The lots that flows name and did not open themselves."""
+    named = set()
+    for flow in found:
+        if not flow.opens:
+            named.update([lot for _, lot, _ in flow.parts], [layer[0] for layer in flow.movement.layers])
+    named.discard(THIS_MONTH)
+    return named
 
 
 class _Taken(Struct, gc=False):
@@ -83,52 +86,44 @@ def flows(batch: Batch) -> list[Flow]:
     return [_flow(movement) for movement in batch.view(movements) if movement.booked]
 
 
-def arrears_change(movement: Movement) -> int:
-    """Points that a movement adds to what is owed; negative: it takes."""
-    return -sum(points for account, points in movement.booked if account == ARREARS)
-
-
-def balance_change(flow: Flow) -> int:
-    """Points that a movement adds to what is open and held."""
-    return sum(points for _, _, points in flow.parts)
-
-
 def _flow(movement: Movement) -> Flow:
-    topic = movement.row[3]
+    topic, owed = movement.row[3], 0
+    for account, points in movement.booked:
+        if account == ARREARS:
+            owed -= points
+    if topic == "points-accrued.v1":
+        return _opening(movement, "earned", owed)
     named = _BY_LAYERS.get(topic)
     if named is not None:
         parts = [(named[points > 0], lot, points) for lot, points, *_ in movement.layers]
-        return Flow(movement, parts, "")
-    if topic == "points-accrued.v1":
-        return _opening(movement, "earned")
-    if topic == "points-adjusted.v1":
-        if any(points > 0 for _, points, *_ in movement.layers) or arrears_change(movement):
-            return _opening(movement, "adjusted_up")
-        return Flow(movement, [("adjusted_down", lot, points) for lot, points, *_ in movement.layers], "")
-    if topic == "points-transferred-in.v1":
-        return Flow(movement, _transferred_in(movement), "")
-    if topic == "hold-captured.v1":
-        return Flow(movement, [("redeemed", part.lot, -part.points) for part in _taken(movement.lots)], "")
-    if topic == "redemption-reversed.v1":
-        return Flow(movement, _reversal(movement), "")
-    assert any(account == HELD for account, _ in movement.booked), topic
-    return Flow(movement, [], "")  # held or released: from one pocket to the other
+    elif topic == "points-adjusted.v1":
+        if owed or any(points > 0 for _, points, *_ in movement.layers):
+            return _opening(movement, "adjusted_up", owed)
+        parts = [("adjusted_down", lot, points) for lot, points, *_ in movement.layers]
+    elif topic == "points-transferred-in.v1":
+        parts = _transferred_in(movement, owed)
+    elif topic == "hold-captured.v1":
+        parts = [("redeemed", part.lot, -part.points) for part in _taken(movement.lots)]
+    elif topic == "redemption-reversed.v1":
+        parts = _reversal(movement)
+    else:
+        assert any(account == HELD for account, _ in movement.booked), topic
+        parts = []  # held or released: from one pocket to the other
+    return Flow(movement, parts, "", owed)
 
 
-def _opening(movement: Movement, flow: str) -> Flow:
-    repaid = -arrears_change(movement)
-    opened = sum(points for _, points, *_ in movement.layers)
-    parts: list[Part] = [(flow, THIS_MONTH, opened + repaid)]
-    if repaid:
-        parts.append(("repaid", THIS_MONTH, -repaid))
-    return Flow(movement, parts, movement.layers[0][0] if movement.layers else "")
+def _opening(movement: Movement, flow: str, owed: int) -> Flow:
+    lot, opened = movement.layers[0][:2] if movement.layers else ("", 0)  # no lot where all of it repaid arrears
+    if owed:
+        return Flow(movement, [(flow, THIS_MONTH, opened - owed), ("repaid", THIS_MONTH, owed)], lot, owed)
+    return Flow(movement, [(flow, THIS_MONTH, opened)], lot, 0)
 
 
-def _transferred_in(movement: Movement) -> list[Part]:
+def _transferred_in(movement: Movement, owed: int) -> list[Part]:
     """What repaid arrears is of the month in which it came: the event does not say of which lots it was."""
     parts: list[Part] = [("transferred_in", lot, points) for lot, points, *_ in movement.layers]
-    if repaid := -arrears_change(movement):
-        parts += [("transferred_in", THIS_MONTH, repaid), ("repaid", THIS_MONTH, -repaid)]
+    if owed:
+        parts += [("transferred_in", THIS_MONTH, -owed), ("repaid", THIS_MONTH, owed)]
     return parts
 
 
