@@ -3,8 +3,8 @@
 Source: IFRS 15, paragraphs B39 to B43 (customer options for additional goods or services) and B44 to B47 (unexercised
 rights), 73 to 86 (allocation by relative stand-alone selling prices), 116 (opening balances), and Example 52.
 
-Money is in minor units. Everything is exact until an amount is named: each is rounded half up, and always as a cumulative
-amount, so that what is allocated is recognised whole in the end, and no rounding is carried or lost.
+Money is in minor units. Everything is exact until an amount is named: each is rounded half up, and always as a
+cumulative amount, so that what is allocated is recognised whole in the end, and no rounding is carried or lost.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Allocation(Struct, frozen=True, kw_only=True):
     points_minor: int
 
 
-class Estimate(Struct, frozen=True, kw_only=True):
-    """Points of one vintage at the end of a period: redeemed so far, and expected to be redeemed in all by then."""
+class Redemption(Struct, frozen=True, kw_only=True):
+    """Points of one vintage at the end of a period: redeemed so far, and expected by then to be redeemed in all."""
 
     redeemed: int
     expected: Fraction
@@ -47,9 +47,9 @@ class Period(Struct, frozen=True, kw_only=True):
 def allocate(price_minor: int, goods_minor: int, points: int, point_minor: Fraction, rate: Fraction) -> Allocation:
     """Split the price of sales by relative stand-alone selling prices.
 
-    Arguments: `price_minor`, what customers paid or will, at least 0; `goods_minor`, the goods' stand-alone selling price,
-    at least 0; `points` given with them, at least 0; `point_minor`, the stand-alone selling price of a point that is sure
-    to be redeemed; `rate`, how likely that is, 0 to 1.
+    Arguments: `price_minor`, what customers paid or will, at least 0; `goods_minor`, the goods' stand-alone selling
+    price, at least 0; `points` given with them, at least 0; `point_minor`, the stand-alone selling price of a point
+    that is sure to be redeemed; `rate`, how likely that is, 0 to 1.
 
     Raises ValueError for an argument out of range.
     """
@@ -74,14 +74,14 @@ def recognised_so_far(points_minor: int, redeemed: int, expected: Fraction) -> i
     return round_half_up(points_minor * Fraction(max(redeemed, 0)) / expected)
 
 
-def follow(points_minor: int, estimates: Sequence[Estimate]) -> list[Period]:
-    """The periods of a vintage, from the one in which it was given on, by the estimate at the end of each."""
+def follow(points_minor: int, redemptions: Sequence[Redemption]) -> list[Period]:
+    """The periods of a vintage, from the one in which it was given on, by what is known at the end of each."""
     periods: list[Period] = []
     recognised = redeemed = 0
-    for number, estimate in enumerate(estimates):
+    for number, then in enumerate(redemptions):
         opening = points_minor - recognised if number else 0
-        caught_up = recognised_so_far(points_minor, redeemed, estimate.expected) if number else 0
-        now = recognised_so_far(points_minor, estimate.redeemed, estimate.expected)
+        caught_up = recognised_so_far(points_minor, redeemed, then.expected) if number else 0
+        now = recognised_so_far(points_minor, then.redeemed, then.expected)
         periods.append(
             Period(
                 opening=opening,
@@ -92,25 +92,13 @@ def follow(points_minor: int, estimates: Sequence[Estimate]) -> list[Period]:
                 closing=points_minor - now,
             )
         )
-        recognised, redeemed = now, estimate.redeemed
+        recognised, redeemed = now, then.redeemed
     return periods
 
 
 def summed(periods: Sequence[Period]) -> Period:
     """Several vintages over the same period together."""
     return Period(**{name: sum(getattr(each, name) for each in periods) for name in Period.__struct_fields__})
-
-
-def joined(periods: Sequence[Period]) -> Period:
-    """Periods of one vintage that follow each other as one; at least one."""
-    return Period(
-        opening=periods[0].opening,
-        additions=sum(each.additions for each in periods),
-        recognised=sum(each.recognised for each in periods),
-        from_opening=sum(each.recognised for each in periods) if not periods[0].additions else 0,
-        true_up=sum(each.true_up for each in periods),
-        closing=periods[-1].closing,
-    )
 
 
 def round_half_up(value: Fraction) -> int:

@@ -35,8 +35,8 @@ Origin: TypeAlias = tuple[int | None, str]
 class Changes(Struct):
     """What a batch adds; months are numbers (12 * year + month - 1).
 
-    Values are the sums of a row; behind those of cells, activity and adjustments stand the number of events behind them
-    and the positions of the first and the last of these.
+    Values are the sums of a row, and the positions of the first and the last event behind it; of activity and
+    adjustments their number before these.
     """
 
     opened: dict[str, int] = {}
@@ -116,12 +116,10 @@ def fold_liability(found: Iterable[Flow], time_zone: str, vintages: dict[str, in
             key = (*_origin(lot, occurred_in, vintages), occurred_in, recorded_in, name)
             cell = cells.get(key)
             if cell is None:
-                cells[key] = [points, 1, position, position]
+                cells[key] = [points, position, position]
             else:
                 cell[0] += points
-                if cell[3] != position:
-                    cell[1] += 1
-                    cell[3] = position
+                cell[2] = position
         for lot, points, _, available_at, expires_at in movement.layers:
             expires_in = NEVER if expires_at is NEVER else month_at(expires_at, time_zone)
             origin = _origin(lot, occurred_in, vintages)
@@ -236,11 +234,10 @@ def _add(cur: PgCursor, statement: str, journal: int, rows: list[tuple[Any, ...]
 
 
 def _adding(table: str, keys: dict[str, str], sums: tuple[str, ...], *, positions: bool = True) -> str:
-    columns = {**keys, **dict.fromkeys((*sums, "events") if positions else sums, "bigint")}
-    if positions:
-        columns |= {"first_position": "bigint", "last_position": "bigint"}
-    added = [f"{name} = {table}.{name} + excluded.{name}" for name in ((*sums, "events") if positions else sums)]
+    columns = {**keys, **dict.fromkeys(sums, "bigint")}
+    added = [f"{name} = {table}.{name} + excluded.{name}" for name in sums]
     if positions:  # batches come in order, so the first stays
+        columns |= {"first_position": "bigint", "last_position": "bigint"}
         added.append("last_position = excluded.last_position")
     return (
         f"INSERT INTO {table} (journal, {', '.join(columns)}) SELECT %s, * FROM"
@@ -262,10 +259,10 @@ _ADD_LAYERS = _adding(
 _ADD_ACTIVITY = _adding(
     "liability_activity",
     {"occurred_in": "date", "recorded_in": "date", "topic": "text"},
-    ("points", "owed", "repaid", "merged", "written_off"),
+    ("points", "owed", "repaid", "merged", "written_off", "events"),
 )
 _ADD_ADJUSTMENTS = _adding(
     "liability_adjustments",
     {"occurred_in": "date", "approver": "text", "reason": "text"},
-    ("points_up", "points_down"),
+    ("points_up", "points_down", "events"),
 )

@@ -18,6 +18,18 @@ from projections.trading import month_of, time_zone_of
 EVENTS_AT_ONCE = 5_000
 
 
+class Cell(Struct, frozen=True, kw_only=True):
+    """What one flow did to a vintage in a month, in one journal; the events behind it lie between the positions."""
+
+    vintage: date
+    month: date
+    flow: str
+    points: int
+    journal: int
+    first_position: int
+    last_position: int
+
+
 class CellEvent(Struct, frozen=True, kw_only=True):
     """An event behind a cell, and what it adds to it."""
 
@@ -59,12 +71,42 @@ class Adjustments(Struct, frozen=True, kw_only=True):
 
 # --- behind a cell --------------------------------------------------------------------------------------------------
 
-_COLUMNS = "journal, occurred_in, flow, first_position, last_position"
+_COLUMNS = "journal, occurred_in, flow, points, first_position, last_position"
+_WITH_CELLS = f"WITH {RESOLVED.format(columns=_COLUMNS, table='liability_cells')}"
+_SELECT_CELLS = f"""
+{_WITH_CELLS}
+SELECT vintage, occurred_in, flow, sum(points)::bigint, journal, min(first_position), max(last_position) FROM resolved
+WHERE occurred_in >= %(begin)s AND occurred_in < %(until)s AND (%(vintage)s::date IS NULL OR vintage = %(vintage)s)
+GROUP BY vintage, occurred_in, flow, journal ORDER BY vintage, occurred_in, flow, journal
+"""
 _SELECT_POSITIONS = f"""
-WITH {RESOLVED.format(columns=_COLUMNS, table="liability_cells")}
+{_WITH_CELLS}
 SELECT journal, min(first_position), max(last_position) FROM resolved
 WHERE vintage = %(vintage)s AND occurred_in = %(month)s AND %(flow)s IN ('', flow) GROUP BY journal ORDER BY 1
 """
+
+
+def read_cells(
+    cur: PgCursor,
+    journals: Sequence[int],
+    *,
+    from_month: date | None = None,
+    until_month: date,
+    vintage: date | None = None,
+) -> list[Cell]:
+    """The cells of a range of months, of all vintages or one, each with the positions behind it."""
+    check_range(from_month, until_month)
+    cur.execute(
+        _SELECT_CELLS,
+        {
+            "journals": list(journals),
+            "unknown": UNKNOWN_VINTAGE,
+            "begin": from_month or date.min,
+            "until": until_month,
+            "vintage": vintage,
+        },
+    )
+    return [Cell(**dict(zip(Cell.__struct_fields__, row, strict=True))) for row in cur.fetchall()]
 
 
 def read_cell_events(
@@ -144,7 +186,7 @@ def read_cut_off(
 def read_adjustments(
     cur: PgCursor, journals: Sequence[int], *, from_month: date | None = None, until_month: date
 ) -> list[Adjustments]:
-    """Manual adjustments in a range of months, by approver and reason."""
+    """Manual adjustments that occurred in a range of months, by approver and reason."""
     check_range(from_month, until_month)
     cur.execute(
         "SELECT approver, reason, sum(events)::bigint, sum(points_up)::bigint, sum(points_down)::bigint"

@@ -6,7 +6,6 @@ business time, of everything recorded so far: an event that is recorded late cha
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 from typing import Any, Literal
@@ -106,16 +105,17 @@ def read_roll_forward(
     from_month: date | None = None,
     until_month: date,
     by: Literal["vintage", "month"] = "vintage",
+    only: date | None = None,
 ) -> RollForward:
-    """The roll-forward of a programme, given its journals, from one month until before another.
+    """The roll-forward of a programme, given its journals, from one month until before another; of one vintage alone
+    where `only` says which.
 
     Raises ValueError unless both are first days of months and the range has one.
     """
     check_range(from_month, until_month)
     begin = from_month or date.min
     names: dict[str, Any] = {"journals": list(journals), "unknown": UNKNOWN_VINTAGE}
-    cur.execute(_SELECT_FLOWS, names)
-    found = cur.fetchall()
+    found = [row for row in read_flows(cur, journals) if only in (None, row[0])]
     lines: dict[date, Line] = {}
     total = _line(begin)
     if by == "month":
@@ -129,7 +129,7 @@ def read_roll_forward(
         for line in lines.values():
             line.opening = opening
             opening = line.closing = opening + sum(line.flows.values())
-        ends = {_next(month): line for month, line in lines.items()}
+        ends = {month_after(month): line for month, line in lines.items()}
     else:
         for vintage, month, flow, points in found:
             if month < until_month:
@@ -142,7 +142,7 @@ def read_roll_forward(
             line.closing = line.opening + sum(line.flows.values())
         total.opening = sum(line.opening for line in lines.values())
         ends = {}
-    _split(cur, names, lines, ends, total, until_month)
+    _split(cur, names, lines, ends, total, until_month, only)
     return RollForward(
         by=by,
         from_month=from_month,
@@ -151,6 +151,12 @@ def read_roll_forward(
         total=_summed(total, list(lines.values())),
         arrears=_arrears(cur, journals, begin, until_month),
     )
+
+
+def read_flows(cur: PgCursor, journals: Sequence[int]) -> list[tuple[date, date, str, int]]:
+    """Vintage, month, flow and points (signed) of all cells."""
+    cur.execute(_SELECT_FLOWS, {"journals": list(journals), "unknown": UNKNOWN_VINTAGE})
+    return cur.fetchall()
 
 
 def _line(month: date) -> Line:
@@ -164,10 +170,13 @@ def _split(
     ends: dict[date, Line],
     total: Line,
     until_month: date,
+    only: date | None,
 ) -> None:
     """Add what of each closing is pending, available and overdue; by vintage where `ends` is empty."""
     cur.execute(_SELECT_OPEN, {**names, "ends": sorted({*ends, until_month})})
     for end, vintage, *points in cur.fetchall():
+        if only not in (None, vintage):
+            continue
         into = [ends[end]] if end in ends else []
         if end == until_month:
             into.append(total)
@@ -235,67 +244,14 @@ def compare_with_balances(cur: PgCursor, journals: Sequence[int]) -> Agreement:
     )
 
 
-# --- by age ---------------------------------------------------------------------------------------------------------
-
-
-class Development(Struct, frozen=True, kw_only=True):
-    """A vintage as it developed: points issued less what was taken back, and redeemed and expired up to each age.
-
-    Index 0 of the lists is the end of the vintage's own month. `redeemed` is less reversals; `issued` is earned and
-    adjusted up, less what repaid arrears, was clawed back or adjusted down until the end.
-    """
-
-    vintage: date
-    issued: int
-    redeemed: list[int]
-    expired: list[int]
-
-
-_ISSUING = frozenset({"earned", "adjusted_up", "repaid", "clawed_back", "adjusted_down"})
-
-
-def read_developments(cur: PgCursor, journals: Sequence[int], until_month: date) -> list[Development]:
-    """Every vintage before a month, as it developed until then, oldest first; without those of unknown month."""
-    check_range(None, until_month)
-    cur.execute(_SELECT_FLOWS, {"journals": list(journals), "unknown": UNKNOWN_VINTAGE})
-    issued: dict[date, int] = defaultdict(int)
-    redeemed: dict[date, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    expired: dict[date, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for vintage, month, flow, points in cur.fetchall():
-        if month >= until_month or vintage == UNKNOWN_VINTAGE or vintage >= until_month:
-            continue
-        age = max(_age(vintage, month), 0)
-        if flow in _ISSUING:
-            issued[vintage] += points
-        elif flow in ("redeemed", "reversed"):
-            redeemed[vintage][age] -= points
-        elif flow == "expired":
-            expired[vintage][age] -= points
-    return [
-        Development(
-            vintage=vintage,
-            issued=issued[vintage],
-            redeemed=_cumulated(redeemed[vintage], _age(vintage, until_month)),
-            expired=_cumulated(expired[vintage], _age(vintage, until_month)),
-        )
-        for vintage in sorted(issued)
-    ]
-
-
-def _cumulated(by_age: dict[int, int], ages: int) -> list[int]:
-    cumulated, total = [], 0
-    for age in range(ages):
-        total += by_age.get(age, 0)
-        cumulated.append(total)
-    return cumulated
-
-
-def _age(vintage: date, month: date) -> int:
-    return month_of(month.toordinal()) - month_of(vintage.toordinal())
-
-
-def _next(month: date) -> date:
+def month_after(month: date) -> date:
+    """The first day of the month after that of a day."""
     return first_of_month(month_of(month.toordinal()) + 1)
+
+
+def month_before(month: date) -> date:
+    """The first day of the month before that of a day."""
+    return first_of_month(month_of(month.toordinal()) - 1)
 
 
 def check_range(from_month: date | None, until_month: date) -> None:

@@ -18,7 +18,6 @@ CREATE TABLE liability_cells (                  -- what happened to the points o
         'earned', 'repaid', 'adjusted_up', 'transferred_in', 'merged_in', 'redeemed', 'reversed', 'expired',
         'clawed_back', 'adjusted_down', 'transferred_out', 'merged_out', 'forfeited')),
     points         bigint  NOT NULL,            -- added to what is open and held; negative: taken
-    events         bigint  NOT NULL CHECK (events > 0),
     first_position bigint  NOT NULL,
     last_position  bigint  NOT NULL CHECK (last_position >= first_position),
     PRIMARY KEY (journal, vintage, lot, occurred_in, recorded_in, flow),
