@@ -83,10 +83,16 @@ def by_rate(developments: Sequence[Development], rate: Fraction) -> list[Estimat
     return [_estimate(each, rate * each.issued[-1]) for each in developments]
 
 
+def rate_in_force(rates: Mapping[date, Fraction], month: date) -> Fraction | None:
+    """Of rates by the month from which on each holds, the one of a month; None before all of them."""
+    since = max((since for since in rates if since <= month), default=None)
+    return None if since is None else rates[since]
+
+
 def estimates(developments: Sequence[Development], month: date, rates: Mapping[date, Fraction]) -> list[Estimate]:
-    """Estimates at the end of a month: by the latest rate set for it or an earlier one, else by chain-ladder."""
-    earlier = [since for since in rates if since <= month]
-    return by_rate(developments, rates[max(earlier)]) if earlier else by_chain_ladder(developments)
+    """Estimates at the end of a month: by the rate that was set for it, else by chain-ladder."""
+    rate = rate_in_force(rates, month)
+    return by_chain_ladder(developments) if rate is None else by_rate(developments, rate)
 
 
 def shifted(found: Sequence[Estimate], by: Fraction) -> list[Estimate]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from fractions import Fraction
+from typing import Literal
 
 from msgspec import Struct
 
 from ledger.store.database import PgCursor
-from projections.breakage import ONE_POINT, Estimate, age_to_age, estimates, shifted
+from projections.breakage import ONE_POINT, Estimate, age_to_age, estimates, rate_in_force, shifted
 from projections.deferred_revenue import Period, Redemption, allocate, follow, round_half_up, summed
 from projections.developments import Development, as_of, read_developments
 from projections.liability_reads import check_range, month_after, month_before
@@ -52,6 +53,7 @@ class Breakage(Struct, frozen=True, kw_only=True):
     """
 
     until_month: date
+    method: Literal["chain-ladder", "set"]
     vintages: list[Expected]
     issued: int
     open: int
@@ -115,6 +117,7 @@ def read_breakage(
     to_redeem, breakage = _split(found)
     return Breakage(
         until_month=until_month,
+        method="chain-ladder" if rate_in_force(rates or {}, month_before(until_month)) is None else "set",
         vintages=[_shown(each) for each in found],
         issued=issued,
         open=sum(each.open for each in found),

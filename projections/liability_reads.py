@@ -260,4 +260,5 @@ def check_range(from_month: date | None, until_month: date) -> None:
         if month is not None and month.day != 1:
             raise ValueError(f"{name}: must be the first day of a month, is {month}")
     if from_month is not None and from_month >= until_month:
-        raise ValueError(f"until: must be after {from_month:%Y-%m}, is {until_month:%Y-%m}")
+        last = month_before(until_month)
+        raise ValueError(f"the range has no month: it begins with {from_month:%Y-%m} and ends with {last:%Y-%m}")

@@ -138,6 +138,8 @@ COMMENT ON VIEW loyalty_read.liability_rollforward IS
     'Points open and held, by the month they were earned and the month things happened; months without any are left out.'
     ' closing = opening + earned + came_in - redeemed - expired - clawed_back + adjusted_up - adjusted_down - went_out'
     ' + reversed - repaid - forfeited.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.programme IS 'Programme.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.currency IS 'Of the programme, ISO 4217.';
 COMMENT ON COLUMN loyalty_read.liability_rollforward.vintage IS
     'The month in which the lot was opened, whoever has it now; null: its journal is not folded in yet.';
 COMMENT ON COLUMN loyalty_read.liability_rollforward.month IS 'Of what happened (business time).';
@@ -147,8 +149,113 @@ COMMENT ON COLUMN loyalty_read.liability_rollforward.came_in IS 'By transfers an
 COMMENT ON COLUMN loyalty_read.liability_rollforward.redeemed IS 'And captured from holds; reversals are not taken off.';
 COMMENT ON COLUMN loyalty_read.liability_rollforward.expired IS 'Recognised, and forfeited by reversals of expired lots.';
 COMMENT ON COLUMN loyalty_read.liability_rollforward.clawed_back IS 'From lots; what became arrears is not in it.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.adjusted_up IS 'By hand, also what repaid arrears at once.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.adjusted_down IS 'By hand.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.went_out IS 'By transfers and merges.';
+COMMENT ON COLUMN loyalty_read.liability_rollforward.reversed IS 'Redemptions reversed, also what was forfeited then.';
 COMMENT ON COLUMN loyalty_read.liability_rollforward.repaid IS 'Of what came in, used up by arrears.';
 COMMENT ON COLUMN loyalty_read.liability_rollforward.forfeited IS 'At closures and erasures.';
 COMMENT ON COLUMN loyalty_read.liability_rollforward.closing IS 'Open and held after the month.';
 
-GRANT SELECT ON ALL TABLES IN SCHEMA loyalty_read TO loyalty_reader;
+CREATE VIEW loyalty_read.liability_cells AS
+SELECT journals.name AS programme, cells.journal,
+    CASE WHEN cells.lot = '' THEN cells.vintage ELSE origin.vintage END AS vintage, occurred_in AS month, flow,
+    sum(points)::bigint AS points, min(first_position) AS first_position, max(last_position) AS last_position
+FROM liability_cells cells
+JOIN journals ON journals.journal = cells.journal AND journals.kind = 'programme'
+LEFT JOIN LATERAL (
+    SELECT lots.vintage FROM journals others JOIN liability_lots lots ON lots.journal = others.journal
+    WHERE others.kind = 'programme' AND others.name = journals.name AND lots.lot = cells.lot AND cells.lot <> ''
+) origin ON true
+GROUP BY 1, 2, 3, 4, 5;
+
+COMMENT ON VIEW loyalty_read.liability_cells IS
+    'The cells of the roll-forward by journal and flow, with the positions between which the events behind them are.';
+COMMENT ON COLUMN loyalty_read.liability_cells.programme IS 'Programme.';
+COMMENT ON COLUMN loyalty_read.liability_cells.journal IS 'Journal, in which positions count.';
+COMMENT ON COLUMN loyalty_read.liability_cells.vintage IS 'The month in which the lot was opened; null: its journal is not folded in yet.';
+COMMENT ON COLUMN loyalty_read.liability_cells.month IS 'Of what happened (business time).';
+COMMENT ON COLUMN loyalty_read.liability_cells.flow IS 'What happened; docs/liability.md has the list.';
+COMMENT ON COLUMN loyalty_read.liability_cells.points IS 'Added to what is open and held; negative: taken.';
+COMMENT ON COLUMN loyalty_read.liability_cells.first_position IS 'Of the first event behind it.';
+COMMENT ON COLUMN loyalty_read.liability_cells.last_position IS 'Of the last event behind it; events of other cells lie between.';
+
+CREATE VIEW loyalty_read.liability_open_points AS
+SELECT journals.name AS programme, CASE WHEN layers.lot = '' THEN layers.vintage ELSE origin.vintage END AS vintage,
+    occurred_in AS month, available_in, expires_in, sum(points)::bigint AS points
+FROM liability_layers layers
+JOIN journals ON journals.journal = layers.journal AND journals.kind = 'programme'
+LEFT JOIN LATERAL (
+    SELECT lots.vintage FROM journals others JOIN liability_lots lots ON lots.journal = others.journal
+    WHERE others.kind = 'programme' AND others.name = journals.name AND lots.lot = layers.lot AND layers.lot <> ''
+) origin ON true
+GROUP BY 1, 2, 3, 4, 5;
+
+COMMENT ON VIEW loyalty_read.liability_open_points IS
+    'Changes of points that are open (not held), by the months from which and to which they can be spent. At the end of a'
+    ' month M, of the rows with month <= M: pending is the sum where available_in > M, available where available_in <= M <'
+    ' expires_in, overdue where expires_in <= M (expired, and no expiry recorded yet).';
+COMMENT ON COLUMN loyalty_read.liability_open_points.programme IS 'Programme.';
+COMMENT ON COLUMN loyalty_read.liability_open_points.vintage IS 'The month in which the lot was opened; null: its journal is not folded in yet.';
+COMMENT ON COLUMN loyalty_read.liability_open_points.month IS 'Of what happened (business time).';
+COMMENT ON COLUMN loyalty_read.liability_open_points.available_in IS 'The month in which the points become available.';
+COMMENT ON COLUMN loyalty_read.liability_open_points.expires_in IS 'The month in which they expire; infinity: never.';
+COMMENT ON COLUMN loyalty_read.liability_open_points.points IS 'Points added; negative: taken.';
+
+CREATE VIEW loyalty_read.liability_arrears AS
+SELECT programme, month, (sum(owed - repaid + merged - written_off) OVER months - owed + repaid - merged + written_off)::bigint
+    AS opening, owed, repaid, merged, written_off,
+    (sum(owed - repaid + merged - written_off) OVER months)::bigint AS closing
+FROM (
+    SELECT journals.name AS programme, occurred_in AS month, sum(owed)::bigint AS owed, sum(repaid)::bigint AS repaid,
+        sum(merged)::bigint AS merged, sum(written_off)::bigint AS written_off
+    FROM liability_activity activity
+    JOIN journals ON journals.journal = activity.journal AND journals.kind = 'programme' GROUP BY 1, 2
+) summed WINDOW months AS (PARTITION BY programme ORDER BY month);
+
+COMMENT ON VIEW loyalty_read.liability_arrears IS
+    'Points that members owe, by month: closing = opening + owed - repaid + merged - written_off.';
+COMMENT ON COLUMN loyalty_read.liability_arrears.programme IS 'Programme.';
+COMMENT ON COLUMN loyalty_read.liability_arrears.month IS 'Of what happened (business time).';
+COMMENT ON COLUMN loyalty_read.liability_arrears.opening IS 'Owed before the month.';
+COMMENT ON COLUMN loyalty_read.liability_arrears.owed IS 'By clawbacks of points that were spent already.';
+COMMENT ON COLUMN loyalty_read.liability_arrears.repaid IS 'By points that came in.';
+COMMENT ON COLUMN loyalty_read.liability_arrears.merged IS 'Came and went by merges; 0 unless one of two halves is not folded in yet.';
+COMMENT ON COLUMN loyalty_read.liability_arrears.written_off IS 'At closures and erasures.';
+COMMENT ON COLUMN loyalty_read.liability_arrears.closing IS 'Owed after the month.';
+
+CREATE VIEW loyalty_read.liability_cut_off AS
+SELECT journals.name AS programme, activity.journal, occurred_in, recorded_in, topic, events, points,
+    owed - repaid + merged - written_off AS owed, first_position, last_position
+FROM liability_activity activity JOIN journals ON journals.journal = activity.journal AND journals.kind = 'programme'
+WHERE occurred_in <> recorded_in;
+
+COMMENT ON VIEW loyalty_read.liability_cut_off IS 'Events that moved points in one month and were recorded in another.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.programme IS 'Programme.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.journal IS 'Journal, in which positions count.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.occurred_in IS 'Month of business time.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.recorded_in IS 'Month of system time.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.topic IS 'Type of the events.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.events IS 'How many.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.points IS 'Added to what is open and held; negative: taken.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.owed IS 'Added to arrears; negative: taken.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.first_position IS 'Of the first of them.';
+COMMENT ON COLUMN loyalty_read.liability_cut_off.last_position IS 'Of the last of them; others lie between.';
+
+CREATE VIEW loyalty_read.liability_adjustments AS
+SELECT journals.name AS programme, occurred_in AS month, approver, reason, sum(events)::bigint AS events,
+    sum(points_up)::bigint AS points_up, sum(points_down)::bigint AS points_down
+FROM liability_adjustments adjustments
+JOIN journals ON journals.journal = adjustments.journal AND journals.kind = 'programme' GROUP BY 1, 2, 3, 4;
+
+COMMENT ON VIEW loyalty_read.liability_adjustments IS 'Manual adjustments by who approved them and why.';
+COMMENT ON COLUMN loyalty_read.liability_adjustments.programme IS 'Programme.';
+COMMENT ON COLUMN loyalty_read.liability_adjustments.month IS 'Of the adjustment (business time).';
+COMMENT ON COLUMN loyalty_read.liability_adjustments.approver IS 'Who approved it, as the message said.';
+COMMENT ON COLUMN loyalty_read.liability_adjustments.reason IS 'Why, as the message said.';
+COMMENT ON COLUMN loyalty_read.liability_adjustments.events IS 'How many.';
+COMMENT ON COLUMN loyalty_read.liability_adjustments.points_up IS 'Points given.';
+COMMENT ON COLUMN loyalty_read.liability_adjustments.points_down IS 'Points taken, as a positive number.';
+
+GRANT SELECT ON loyalty_read.liability_rollforward, loyalty_read.liability_cells, loyalty_read.liability_open_points,
+    loyalty_read.liability_arrears, loyalty_read.liability_cut_off, loyalty_read.liability_adjustments TO loyalty_reader;

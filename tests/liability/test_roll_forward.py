@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -28,7 +28,7 @@ from projections.as_of import balance_as_of
 from projections.balances import Balances
 from projections.calendar_periods import start_of
 from projections.liability import Liability
-from projections.liability_evidence import read_adjustments, read_cell_events, read_cut_off
+from projections.liability_evidence import read_adjustments, read_cell_events, read_cells, read_cut_off
 from projections.liability_flows import FLOWS
 from projections.liability_reads import UNKNOWN_VINTAGE, compare_with_balances, read_roll_forward
 from projections.rebuild import rebuild, table_digests
@@ -146,14 +146,31 @@ def check_ends(cur, journals: list[int], history: History) -> None:
             until.pending, until.available, until.overdue, until.held,
         )  # fmt: skip
     assert closing == by_month.total.closing
+    for line in by_vintage.lines:
+        alone = read_roll_forward(cur, journals, from_month=MONTHS[1], until_month=END, by="month", only=line.month)
+        assert (alone.total.opening, alone.total.flows) == (line.opening, line.flows)
+        assert (alone.total.pending, alone.total.available, alone.total.overdue, alone.total.held) == (
+            line.pending, line.available, line.overdue, line.held,
+        )  # fmt: skip
 
 
 def check_drill_down(cur, journals: list[int], expected: Counter) -> None:
-    """The events behind a cell add up to it, flow by flow."""
+    """The events behind a cell add up to it, flow by flow, and lie between the positions that it names."""
+    cells = read_cells(cur, journals, until_month=END)
+    of_cells: Counter = Counter()
+    for cell in cells:
+        of_cells[cell.vintage, cell.month, cell.flow] += cell.points
+    assert Counter({key: points for key, points in of_cells.items() if points}) == expected
     for vintage, month in list({key[:2] for key in expected})[:4]:
         sums: Counter = Counter()
+        positions: dict[tuple[int, str], list[int]] = defaultdict(list)
         for event in read_cell_events(cur, journals, vintage, month):
             sums[event.flow] += event.points
+            positions[event.journal, event.flow].append(event.position)
+        named = [cell for cell in cells if (cell.vintage, cell.month) == (vintage, month)]
+        assert {(cell.journal, cell.flow): (cell.first_position, cell.last_position) for cell in named} == {
+            key: (min(found), max(found)) for key, found in positions.items()
+        }
         assert {flow: sums[flow] for flow in FLOWS if sums[flow]} == {
             flow: expected[vintage, month, flow] for flow in FLOWS if expected[vintage, month, flow]
         }
@@ -265,7 +282,7 @@ def test_cut_off_and_adjustments(database: Database) -> None:
     [
         (date(2026, 1, 2), END, "from: must be the first day of a month"),
         (None, date(2026, 1, 2), "until: must be the first day of a month"),
-        (END, END, "until: must be after 2030-01"),
+        (END, END, "the range has no month: it begins with 2030-01 and ends with 2029-12"),
     ],
 )
 def test_ranges_that_are_none(database: Database, begin: date | None, until: date, message: str) -> None:
