@@ -69,18 +69,19 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON liability_lots, liability_cells, liabili
 GRANT SELECT ON liability_lots, liability_cells, liability_layers, liability_activity, liability_adjustments
     TO loyalty_reader;
 
--- --- what was taken of files -----------------------------------------------------------------------------------------
+-- --- what was taken of sources --------------------------------------------------------------------------------------
 
-CREATE TABLE source_files (                     -- one row a file and a run of `loyalty ingest`; it moves after each commit
+CREATE TABLE source_files (                     -- one row a file and a run of `loyalty ingest`; it follows each commit
     run        uuid        NOT NULL,
     ordinal    integer     NOT NULL CHECK (ordinal > 0),    -- of the file in the run
-    file       text        NOT NULL,            -- as it was named; -: standard input
+    file       text        NOT NULL,            -- its name; -: standard input
     lines      bigint      NOT NULL CHECK (lines >= 0),     -- known to be taken, from the first on
     blank      bigint      NOT NULL,
     posted     bigint      NOT NULL,
     duplicate  bigint      NOT NULL,
     rejected   bigint      NOT NULL,
     codes      jsonb       NOT NULL DEFAULT '{}',           -- of the rejected: how many with each code
+    amounts    jsonb       NOT NULL DEFAULT '{}',           -- by currency: what messages posted, duplicate, rejected name
     sha256     bytea,                           -- of the whole file; null: it was not taken to its end
     began_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -88,8 +89,20 @@ CREATE TABLE source_files (                     -- one row a file and a run of `
     CHECK (lines = blank + posted + duplicate + rejected)
 );
 
-GRANT SELECT, INSERT, UPDATE ON source_files TO loyalty_writer;
-GRANT SELECT ON source_files TO loyalty_reader;
+CREATE TABLE source_amounts (                   -- what messages of a partition name, as they count in source_ranges
+    topic           text    NOT NULL COLLATE "C",
+    partition       integer NOT NULL,
+    epoch           bigint  NOT NULL,
+    journal         integer NOT NULL,
+    currency        text    NOT NULL COLLATE "C",
+    posted_minor    numeric NOT NULL,           -- purchases less returns
+    duplicate_minor numeric NOT NULL,
+    rejected_minor  numeric NOT NULL,
+    PRIMARY KEY (topic, partition, epoch, journal, currency)
+);
+
+GRANT SELECT, INSERT, UPDATE ON source_files, source_amounts TO loyalty_writer;
+GRANT SELECT ON source_files, source_amounts TO loyalty_reader;
 
 -- --- views -----------------------------------------------------------------------------------------------------------
 
@@ -259,3 +272,27 @@ COMMENT ON COLUMN loyalty_read.liability_adjustments.points_down IS 'Points take
 
 GRANT SELECT ON loyalty_read.liability_rollforward, loyalty_read.liability_cells, loyalty_read.liability_open_points,
     loyalty_read.liability_arrears, loyalty_read.liability_cut_off, loyalty_read.liability_adjustments TO loyalty_reader;
+
+CREATE VIEW loyalty_read.source_files AS
+SELECT run, ordinal, file, lines, blank, posted, duplicate, rejected, codes, amounts, encode(sha256, 'hex') AS sha256,
+    began_at, updated_at
+FROM source_files;
+
+COMMENT ON VIEW loyalty_read.source_files IS
+    'What was taken of files, one row a file and a run: lines = blank + posted + duplicate + rejected.';
+COMMENT ON COLUMN loyalty_read.source_files.run IS 'The run of loyalty ingest.';
+COMMENT ON COLUMN loyalty_read.source_files.ordinal IS 'Of the file in the run, from 1.';
+COMMENT ON COLUMN loyalty_read.source_files.file IS 'Name of the file; -: standard input.';
+COMMENT ON COLUMN loyalty_read.source_files.lines IS 'Lines known to be taken, from the first on.';
+COMMENT ON COLUMN loyalty_read.source_files.blank IS 'Lines without a message.';
+COMMENT ON COLUMN loyalty_read.source_files.posted IS 'Messages that were recorded then.';
+COMMENT ON COLUMN loyalty_read.source_files.duplicate IS 'Messages that had been recorded before.';
+COMMENT ON COLUMN loyalty_read.source_files.rejected IS 'Messages that were refused.';
+COMMENT ON COLUMN loyalty_read.source_files.codes IS 'How many of the rejected with each code.';
+COMMENT ON COLUMN loyalty_read.source_files.amounts IS
+    'By currency: the amounts that messages posted, duplicate and rejected name, purchases less returns, in minor units.';
+COMMENT ON COLUMN loyalty_read.source_files.sha256 IS 'Of the bytes of the file, in hexadecimal; null: not taken to its end.';
+COMMENT ON COLUMN loyalty_read.source_files.began_at IS 'When its first line was read.';
+COMMENT ON COLUMN loyalty_read.source_files.updated_at IS 'When it was last known what became of lines.';
+
+GRANT SELECT ON loyalty_read.source_files TO loyalty_reader;
