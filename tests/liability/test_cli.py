@@ -176,3 +176,22 @@ def test_views(reader: Loyalty) -> None:
         " LIKE 'loyalty_read.liability_%' AND col_description(attrelid, attnum) IS NULL",
     )
     assert silent == []
+
+
+def test_sources(reader: Loyalty, tmp_path: Path) -> None:
+    """The file that was ingested, and what its producer says of it."""
+    (taken,) = reader.json("audit", "sources")["files"]
+    assert (taken["file"], taken["lines"], taken["posted"], taken["problems"]) == ("history.jsonl", 5, 5, [])
+    assert taken["amounts"] == {"JPY": {"posted": 100_000, "duplicate": 0, "rejected": 0}}
+    path = tmp_path / "statement.csv"
+    path.write_text("source,first,last,count,amount_minor,currency\nhistory.jsonl,1,5,5,100000,JPY\n")
+    shown = reader("audit", "sources", "--statement", str(path)).stdout
+    assert "The statement of history.jsonl, 1 to 5, agrees:" in shown
+    path.write_text('{"source": "history.jsonl", "first": 1, "last": 6, "count": 6}')
+    shown = reader("audit", "sources", "--statement", str(path), exit_code=1).stdout
+    assert "DIFFERS" in shown
+    assert "lines 1 to 6 stated; the file has lines 1 to 5" in shown
+    assert "count: 6 stated, 5 taken (5 posted, 0 duplicate, 0 rejected): 1 less than stated" in shown
+    path.write_text("source\nhistory.jsonl\n")
+    refused = reader("audit", "sources", "--statement", str(path), exit_code=2)
+    assert "statement 1: Object missing required field" in refused.stderr
