@@ -158,7 +158,7 @@ def _events_of_cell(
                     member=movement.row[1],
                     topic=movement.row[3],
                     occurred_at=movement.occurred_at,
-                    recorded_at=movement.row[5] or "",
+                    recorded_at=(movement.row[5] or "").replace(" ", "T").replace("+00", "Z"),
                     source=movement.source,
                     id=movement.id,
                     flow=name,

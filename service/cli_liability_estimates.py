@@ -14,7 +14,7 @@ from ledger.store.database import PgCursor
 from projections.deferred_revenue import Period
 from projections.liability_estimates import Breakage, DeferredRevenue, read_breakage, read_deferred_revenue
 from projections.liability_reads import month_before
-from service.console import count, say, show_json, show_table
+from service.console import count, note, say, show_json, show_table
 from service.liability_options import (
     Amount,
     from_option,
@@ -175,6 +175,12 @@ def _say_revenue(screen: RevenueScreen) -> None:
         ),
     )
     _say_period(found.total)
+    blind = [each for each in found.vintages if each.points and not each.allocation_rate]
+    if blind:
+        note(
+            f"For {', '.join(f'{each.vintage:%Y-%m}' for each in blind)} nothing was deferred: no older vintage told that"
+            " points are redeemed. Set a redemption rate for such months with --rate."
+        )
     for other in found.sensitivity:
         say(f"  {_more(other.rate_points)}: recognised {other.recognised:,}, closing {other.closing:,}")
 
