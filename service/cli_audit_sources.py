@@ -1,7 +1,9 @@
-"""`loyalty audit sources`: was everything taken that was sent?"""
+"""`loyalty audit sources` and `file`: was everything taken that was sent?"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -9,9 +11,12 @@ import click
 from audit.source_statements import Finding, compare, parse_statements
 from audit.sources import Amounts, Sources, read_sources
 from ledger.store.database import Database
-from service.console import EXIT_FAILURE, instant, note, say, show_json, show_table, stop
+from service.console import EXIT_FAILURE, count, instant, note, say, show_json, show_table, stop
+from service.file_trace import LineTrace, trace_file
 from service.settings import Settings
 from service.workspace import opened
+
+MISSING_SHOWN_MAX: Final = 20
 
 
 @click.command("sources")
@@ -132,7 +137,7 @@ def _say_finding(finding: Finding) -> None:
         say(f"  {words}")
 
 
-def _codes(codes: dict[str, int]) -> str:
+def _codes(codes: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} × {code}" for code, number in sorted(codes.items()))
 
 
@@ -140,4 +145,43 @@ def _amounts(amounts: dict[str, Amounts]) -> str:
     return ", ".join(f"{each.all:,} {currency}" for currency, each in sorted(amounts.items()))
 
 
-COMMANDS: Final = (sources_command,)
+@click.command("file")
+@click.argument("file", type=click.File("rb"))
+@click.option("--programme", default="", help="For messages that name none (default: LOYALTY_PROGRAMME).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line of the file.")
+@click.pass_obj
+def file_command(settings: Settings, file: Any, programme: str, as_json: bool) -> None:
+    """Find every line of FILE again: recorded, with its positions, or refused, with its code.
+
+    It does not look at what was counted when the file was taken. Exit code 1 if a line is neither.
+    """
+    became: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
+    missing: list[LineTrace] = []
+    with opened(settings) as workspace:
+        reader = Database(workspace.database.dsn, "loyalty_reader", pool_size=1)
+        try:
+            with reader.connection() as cur:
+                for line in trace_file(cur, file, programme or settings.programme):
+                    became[line.became] += 1
+                    if as_json:
+                        show_json(line)
+                    elif line.became == "refused":
+                        codes[line.code] += 1
+                    elif line.became == "missing":
+                        missing = [*missing, line] if len(missing) < MISSING_SHOWN_MAX else missing
+        finally:
+            reader.close()
+    if not as_json:
+        of_codes = f" ({_codes(codes)})" if codes else ""
+        say(
+            f"{count(became.total(), 'line')}: {became['blank']:,} blank, {became['recorded']:,} recorded,"
+            f" {became['refused']:,} refused{of_codes}, {became['missing']:,} missing."
+        )
+        for line in missing:
+            say(f"  line {line.line:,} is missing: source {line.source!r}, id {line.id!r}")
+    if became["missing"]:
+        stop(EXIT_FAILURE)
+
+
+COMMANDS: Final = (sources_command, file_command)

@@ -177,9 +177,10 @@ def _say_revenue(screen: RevenueScreen) -> None:
     _say_period(found.total)
     blind = [each for each in found.vintages if each.points and not each.allocation_rate]
     if blind:
+        months = ", ".join(f"{each.vintage:%Y-%m}" for each in blind)
         note(
-            f"For {', '.join(f'{each.vintage:%Y-%m}' for each in blind)} nothing was deferred: no older vintage told that"
-            " points are redeemed. Set a redemption rate for such months with --rate."
+            f"For {months} nothing was deferred: no older vintage told that points are redeemed. Set a redemption rate"
+            " for such months with --rate."
         )
     for other in found.sensitivity:
         say(f"  {_more(other.rate_points)}: recognised {other.recognised:,}, closing {other.closing:,}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import threading
@@ -28,6 +29,7 @@ from ledger.store.database import Database, PgCursor, connect
 from ledger.store.source_files import FileRun
 from ledger.store.sources import Read
 from ledger.submissions import Malformed, Place, Submission
+from service.file_trace import trace_file
 from tests.engine.clubs import Club, at
 
 NAME = ("sales", 3)
@@ -162,6 +164,31 @@ def test_a_run_that_breaks_off_is_named_until_the_file_is_taken_whole(
     )  # fmt: skip
 
 
+def test_every_line_is_found_again(database: Database, ledger: Ledger, tmp_path: Path) -> None:
+    """In the log or among the refused, at the very events; a line that was put in afterwards is missing."""
+    club = Club(database, 3).open(ledger)
+    commands = [club.enrol("m1"), club.enrol("m2"), purchase(club, "m1", "p1", 700), club.redeem("m2", "r1", 5)]
+    lines = [encode(command) for command in commands]
+    conflict = encode(purchase(club, "m1", "p1", 701))
+    path = tmp_path / "messages.jsonl"
+    path.write_bytes(b"\n".join([*lines[:2], b"", *lines[2:], b"{", conflict, lines[0]]) + b"\n")
+    ingest(ledger, [str(path)], batch_messages=2, record=FileRun(database).record)
+    added = encode(purchase(club, "m2", "p9", 1))
+    with reading(database) as cur, io.BytesIO(path.read_bytes() + added) as file:
+        found = list(trace_file(cur, file, ""))
+        assert [(each.became, each.code) for each in found] == [
+            ("recorded", ""), ("recorded", ""), ("blank", ""), ("recorded", ""), ("refused", "INSUFFICIENT_POINTS"),
+            ("refused", "NOT_JSON"), ("refused", "IDEMPOTENCY_CONFLICT"), ("recorded", ""), ("missing", ""),
+        ]  # fmt: skip
+        assert (found[-1].line, found[-1].id) == (9, "p9")
+        bought = found[3]
+        cur.execute(
+            "SELECT topic FROM events WHERE journal = %s AND position BETWEEN %s AND %s ORDER BY position",
+            (bought.journal, bought.first, bought.last),
+        )
+        assert [topic for (topic,) in cur.fetchall()] == ["purchase-recorded.v1", "points-accrued.v1"]
+
+
 # --- partitions -----------------------------------------------------------------------------------------------------
 
 
@@ -192,8 +219,8 @@ def take(
 
 @pytest.fixture
 def club(database: Database, ledger: Ledger) -> Club:
-    """A club of which offsets 0 to 3 are taken (two purchases, one of them twice, and no JSON), and 4 to 6 after them: no
-    message, a return, an enrolment.
+    """A club of which offsets 0 to 3 are taken (two purchases, one of them twice, and no JSON), then 4 to 6: no message,
+    a return, an enrolment.
     """
     club = Club(database, 2).open(ledger)
     for member in ("m1", "m2"):

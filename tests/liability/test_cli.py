@@ -195,3 +195,9 @@ def test_sources(reader: Loyalty, tmp_path: Path) -> None:
     path.write_text("source\nhistory.jsonl\n")
     refused = reader("audit", "sources", "--statement", str(path), exit_code=2)
     assert "statement 1: Object missing required field" in refused.stderr
+    path.write_text("".join(json.dumps(line) + "\n" for line in HISTORY))
+    shown = reader("audit", "file", str(path)).stdout
+    assert shown == "5 lines: 0 blank, 5 recorded, 0 refused, 0 missing.\n"
+    path.write_text(json.dumps(HISTORY[1] | {"id": "p-2"}))
+    shown = reader("audit", "file", str(path), exit_code=1).stdout
+    assert "line 1 is missing: source 'pos', id 'p-2'" in shown
