@@ -219,7 +219,7 @@ def take(
 
 @pytest.fixture
 def club(database: Database, ledger: Ledger) -> Club:
-    """A club of which offsets 0 to 3 are taken (two purchases, one of them twice, and no JSON), then 4 to 6: no message,
+    """A club with offsets 0 to 3 taken (two purchases, one of them twice, and no JSON), then 4 to 6: no message,
     a return, an enrolment.
     """
     club = Club(database, 2).open(ledger)
