@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -35,7 +35,7 @@ Part: TypeAlias = tuple[str, str, int]
 """flow, lot (THIS_MONTH: none), points (negative: taken)."""
 
 
-class Flow(NamedTuple):
+class Flow(Struct, gc=False):
     """A movement with its parts. `opens` is the lot that it opened, or ''; then it names no other. `owed` is what it
     adds to arrears; negative: it takes.
     """
