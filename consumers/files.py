@@ -8,8 +8,9 @@ way, whatever the size of the file or of a line.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import IO, Any, Final
@@ -18,7 +19,8 @@ from msgspec import Struct, structs
 
 from consumers.inbound import MESSAGE_BYTES_MAX, decode, too_large
 from ledger.engine import Ledger
-from ledger.submissions import Malformed, Outcome, Submission
+from ledger.store.source_files import FileTaken
+from ledger.submissions import Malformed, Outcome, Submission, add_named_amount
 
 BATCH_MESSAGES: Final = 4_000
 BATCH_MESSAGES_MAX: Final = 50_000
@@ -56,13 +58,29 @@ class Line(Struct, frozen=True, gc=False):
     size_bytes: int
 
 
+class Stretch(Struct):
+    """What a batch has of a file: up to line `lines`; `sha256` of the whole file where it ends here."""
+
+    ordinal: int
+    file: str
+    lines: int = 0
+    blank: int = 0
+    sha256: bytes | None = None
+
+
 class Batch(Struct, frozen=True, gc=False):
-    """What is handed to the ledger at once."""
+    """What is handed to the ledger at once; `ordinals` are those of the files that the submissions came from."""
 
     submissions: list[Submission]
-    blank: int
+    ordinals: list[int]
+    stretches: list[Stretch]
     bytes_read: int
     last_line: str
+
+    @property
+    def blank(self) -> int:
+        """Lines without a message."""
+        return sum(stretch.blank for stretch in self.stretches)
 
 
 def ingest(
@@ -75,23 +93,27 @@ def ingest(
     on_batch: Callable[[Counts, list[Submission], list[Outcome]], None] = lambda counts, submissions, outcomes: None,
     stopped: threading.Event | None = None,
     standard_input: IO[bytes] | None = None,
+    record: Callable[[Sequence[FileTaken]], None] = lambda files: None,
 ) -> Counts:
     """Post every message of the files, in order; what became of them.
 
     Arguments: `paths`, files, or "-" for `standard_input`; `programme`, for messages that name none; `auto_enrol`, as
     of Ledger.handle; `batch_messages`, 1 to BATCH_MESSAGES_MAX; `on_batch` is called after each commit; when `stopped`
-    is set, the batch under way is finished and no other is begun.
+    is set, the batch under way is finished and no other is begun. `record` is told how far each file of a batch is
+    taken, before it for files that begin in it, and after its commit.
 
     Raises OSError when a file cannot be read, and what Ledger.handle raises. What was committed before stays, and the
     same call again goes on where it ended: what is recorded already counts as duplicate.
     """
-    counts = Counts()
+    counts, files = Counts(), dict[int, FileTaken]()
     stop = stopped or threading.Event()
     reader = _ReaderThread(stop)
     size = min(max(batch_messages, 1), BATCH_MESSAGES_MAX)
     for batch in reader.batches(_batches(list(paths), standard_input, programme, size, reader.is_idle)):
+        record(_begun(files, batch))
         outcomes = ledger.handle(batch.submissions, auto_enrol=auto_enrol) if batch.submissions else []
         _count(counts, batch, outcomes)
+        record(_taken(files, batch, outcomes))
         on_batch(counts, batch.submissions, outcomes)
         if stop.is_set():
             break
@@ -106,7 +128,42 @@ def _count(counts: Counts, batch: Batch, outcomes: list[Outcome]) -> None:
     counts.rejected += statuses.count("rejected")
     counts.blank += batch.blank
     counts.bytes_read += batch.bytes_read
-    counts.last_line = batch.last_line
+    counts.last_line = batch.last_line or counts.last_line
+
+
+def _begun(files: dict[int, FileTaken], batch: Batch) -> list[FileTaken]:
+    """The files that begin in a batch."""
+    begun = [
+        FileTaken(ordinal=stretch.ordinal, file=stretch.file)
+        for stretch in batch.stretches
+        if stretch.ordinal not in files
+    ]
+    files.update((file.ordinal, file) for file in begun)
+    return begun
+
+
+def _taken(files: dict[int, FileTaken], batch: Batch, outcomes: list[Outcome]) -> list[FileTaken]:
+    """The files of a batch, with what became of its lines. Files that are taken whole are forgotten."""
+    for ordinal, submission, outcome in zip(batch.ordinals, batch.submissions, outcomes, strict=True):
+        file, status = files[ordinal], outcome.status
+        add_named_amount(file.amounts, submission.command, status)
+        if status == "posted":
+            file.posted += 1
+        elif outcome.rejection is None:
+            file.duplicate += 1
+        else:
+            file.rejected += 1
+            code = outcome.rejection.code
+            file.codes[code] = file.codes.get(code, 0) + 1
+    taken = []
+    for stretch in batch.stretches:
+        file = files[stretch.ordinal]
+        file.lines, file.sha256 = stretch.lines, stretch.sha256
+        file.blank += stretch.blank
+        if file.sha256 is not None:
+            del files[stretch.ordinal]
+        taken.append(file)
+    return taken
 
 
 # --- one thread ahead ---------------------------------------------------------------------------------------------
@@ -186,49 +243,93 @@ def _batches(
     is_idle: Callable[[], bool],
 ) -> Iterator[Batch]:
     batch = _Growing()
-    for path in paths:
+    for ordinal, path in enumerate(paths, start=1):
         with _opened(path, standard_input) as file:
-            name = STANDARD_INPUT if path == STANDARD_INPUT else Path(path).name
-            for lines in read_lines(file):
+            source = _Hashed(file)
+            batch.open(ordinal, STANDARD_INPUT if path == STANDARD_INPUT else Path(path).name)
+            for lines in read_lines(source):
                 for line in lines:
-                    batch.add(name, line, programme)
+                    batch.add(line, programme)
                     if batch.messages >= batch_messages or batch.bytes_read >= BATCH_BYTES_MAX:
                         yield batch.taken()
                 if batch.messages and is_idle():
                     yield batch.taken()
-    if batch.bytes_read:
+            batch.end(source.sha256.digest())
+    if batch.stretches:
         yield batch.taken()
 
 
+class _Hashed:
+    """A binary file, hashed as it is read."""
+
+    def __init__(self, file: Any) -> None:
+        self._read = getattr(file, "read1", file.read)  # what is there, without waiting for a full chunk
+        self.sha256 = sha256()
+
+    def read(self, size: int) -> bytes:
+        chunk: bytes = self._read(size)
+        self.sha256.update(chunk)
+        return chunk
+
+
 class _Growing:
-    def __init__(self) -> None:
+    def __init__(self, file: Stretch | None = None) -> None:
         self.messages = 0
         self.bytes_read = 0
+        self.stretches: list[Stretch] = []
+        self._file = file
         self._commands: list[Submission] = []
         self._malformed: list[Submission] = []
-        self._blank = 0
+        self._ordinals: tuple[list[int], list[int]] = ([], [])
         self._last_line = ""
 
-    def add(self, name: str, line: Line, programme: str) -> None:
+    def open(self, ordinal: int, name: str) -> None:
+        """Go on with the lines of a file."""
+        self._file = Stretch(ordinal, name)
+        self.stretches.append(self._file)
+
+    def add(self, line: Line, programme: str) -> None:
+        file = self._file
+        assert file is not None
+        if not self.stretches:
+            self.stretches.append(file)
         self.bytes_read += line.size_bytes + 1
-        self._last_line = origin = f"file:{name}:{line.number}"
+        file.lines = line.number
+        self._last_line = origin = f"file:{file.file}:{line.number}"
         if not line.body or line.body.isspace():
-            self._blank += 1
+            file.blank += 1
             return
         self.messages += 1
         if line.size_bytes > MESSAGE_BYTES_MAX:
             self._malformed.append(Submission(_too_large(line, programme), line.body, origin))
+            self._ordinals[1].append(file.ordinal)
             return
         command = decode(line.body, programme=programme)
-        to = self._malformed if isinstance(command, Malformed) else self._commands
-        to.append(Submission(command, line.body, origin))
+        malformed = isinstance(command, Malformed)
+        (self._malformed if malformed else self._commands).append(Submission(command, line.body, origin))
+        self._ordinals[malformed].append(file.ordinal)
+
+    def end(self, digest: bytes) -> None:
+        """The file is read to its end; `digest` is that of its bytes."""
+        assert self._file is not None
+        if not self.stretches:
+            self.stretches.append(self._file)
+        self._file.sha256 = digest
 
     def taken(self) -> Batch:
         """What has grown, and start again. What is no command has no order to keep, and comes last: the commands then
         go into one transaction a journal.
         """
-        batch = Batch(self._commands + self._malformed, self._blank, self.bytes_read, self._last_line)
-        self.__init__()  # type: ignore[misc]
+        batch = Batch(
+            self._commands + self._malformed,
+            self._ordinals[False] + self._ordinals[True],
+            self.stretches,
+            self.bytes_read,
+            self._last_line,
+        )
+        file = self._file
+        assert file is not None
+        self.__init__(Stretch(file.ordinal, file.file, file.lines))  # type: ignore[misc]
         return batch
 
 

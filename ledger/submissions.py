@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
-from ledger.commands import AnyCommand
+from ledger.commands import AnyCommand, RecordPurchase, RecordReturn
 from ledger.rejections import Rejection
 
 
@@ -59,3 +59,23 @@ class Outcome(Struct, frozen=True, gc=False):
     first: int = 0
     last: int = 0
     rejection: Rejection | None = None
+
+
+POSTED_DUPLICATE_REJECTED: Final = ("posted", "duplicate", "rejected")
+"""What becomes of a message that was not taken before, in the order in which amounts are kept."""
+
+
+def add_named_amount(amounts: dict[str, list[int]], command: AnyCommand | Malformed, status: str) -> None:
+    """Add the amount that a message names to those by currency and status: of a purchase its lines; less for a return,
+    as far as it names an amount or lines. Others name none.
+    """
+    if isinstance(command, RecordPurchase):
+        amount = sum([line.amount_minor for line in command.lines])
+    elif isinstance(command, RecordReturn):
+        amount = -(command.amount_minor or sum(line.amount_minor for line in command.lines or ()))
+    else:
+        return
+    sums = amounts.get(command.currency)
+    if sums is None:
+        sums = amounts[command.currency] = [0, 0, 0]
+    sums[POSTED_DUPLICATE_REJECTED.index(status)] += amount

@@ -58,7 +58,7 @@ from ledger.store.journal import (
     store_head,
 )
 from ledger.store.sources import NO_JOURNAL, Taken, TopicPartition, lock_places, record_taken
-from ledger.submissions import Malformed, Outcome, Place, Submission
+from ledger.submissions import Malformed, Outcome, Place, Submission, add_named_amount
 
 CATCH_UP_EVENTS_MAX = 20_000
 """When other writers have appended more than this, their journal's cache is dropped rather than caught up."""
@@ -493,6 +493,7 @@ class Transaction:
                     here.offsets = sorted(self._progress[name].homeless)
             here.last_offset = place.offset
             status = self.outcomes[number].status
+            add_named_amount(here.amounts, self._submissions[number].command, status)
             if status == "posted":
                 here.posted += 1
             elif status == "duplicate":

@@ -16,6 +16,7 @@ import click
 from consumers import rejected
 from consumers.files import BATCH_MESSAGES, BATCH_MESSAGES_MAX, STANDARD_INPUT, Counts, ingest
 from ledger.rejections import CODES
+from ledger.store.source_files import FileRun
 from ledger.submissions import Outcome, Submission
 from service.console import EXIT_INTERRUPTED, EXIT_REJECTED, count, instant, note, say, show_json, show_table, stop
 from service.settings import Settings
@@ -79,6 +80,7 @@ def ingest_command(
             on_batch=on_batch,
             stopped=stopped,
             standard_input=sys.stdin.buffer,
+            record=FileRun(workspace.database).record,
         )
     seconds = time.monotonic() - started
     if as_json:

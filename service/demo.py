@@ -31,6 +31,7 @@ from ledger.engine import Ledger
 from ledger.programmes import read_programme
 from ledger.store.database import Database
 from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.source_files import FileRun
 from ledger.submissions import Outcome, Submission
 from projections.rebuild import rebuild
 from projections.runner import Runner
@@ -168,7 +169,14 @@ def load(ledger: Ledger, screen: Screen, found: Run, expected: journey.Totals, u
             tell(found.posted["purchase.v1"])
 
         lines = cast("IO[bytes]", Lines(message.body for message in journey.messages(until)))
-        counts = ingest(ledger, [STANDARD_INPUT], standard_input=lines, auto_enrol=True, on_batch=on_batch)
+        counts = ingest(
+            ledger,
+            [STANDARD_INPUT],
+            standard_input=lines,
+            auto_enrol=True,
+            on_batch=on_batch,
+            record=FileRun(ledger.database).record,
+        )
         told(counts.read)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.store.database import Database
 from projections.balances import Balances
+from projections.liability import Liability
 from projections.lifetime import Lifetime
 from projections.member_data import MemberData
 from projections.protocol import Projection
@@ -15,7 +16,7 @@ from projections.steering import Steering
 
 def read_models() -> list[Projection]:
     """A new instance of each."""
-    return [Balances(), Statement(), Lifetime(), Satisfaction(), MemberData(), Steering()]
+    return [Balances(), Statement(), Lifetime(), Satisfaction(), MemberData(), Steering(), Liability()]
 
 
 def catch_up(database: Database) -> int:

@@ -79,7 +79,9 @@ class Progress(Struct, frozen=True):
 
 
 class Taken(Struct, kw_only=True):
-    """What one transaction takes of a partition. `offsets` are kept for messages of no journal only."""
+    """What one transaction takes of a partition. `offsets` are kept for messages of no journal only; `amounts` are
+    those that messages name, by currency: [posted, duplicate, rejected].
+    """
 
     topic: str
     partition: int
@@ -90,6 +92,7 @@ class Taken(Struct, kw_only=True):
     duplicate: int = 0
     rejected: int = 0
     offsets: list[int] = []
+    amounts: dict[str, list[int]] = {}
 
 
 class Read(Struct, frozen=True, kw_only=True):
@@ -196,6 +199,19 @@ def record_taken(cur: PgCursor, journal: int, taken: Sequence[Taken]) -> None:
         ],
         template="(%s, %s, %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::bigint[])",
     )
+    amounts = [
+        (t.topic, t.partition, t.epoch, journal, currency, *sums) for t in taken for currency, sums in t.amounts.items()
+    ]
+    if amounts:
+        execute_values(
+            cur,
+            "INSERT INTO source_amounts AS a VALUES %s ON CONFLICT (topic, partition, epoch, journal, currency)"
+            " DO UPDATE SET posted_minor = a.posted_minor + excluded.posted_minor,"
+            " duplicate_minor = a.duplicate_minor + excluded.duplicate_minor,"
+            " rejected_minor = a.rejected_minor + excluded.rejected_minor",
+            amounts,
+            page_size=len(amounts),
+        )
 
 
 def complete(cur: PgCursor, reads: Sequence[Read]) -> None:

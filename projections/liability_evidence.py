@@ -1,0 +1,197 @@
+"""What is behind the liability: the events of a cell, the cut-off between months, and manual adjustments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from msgspec import Struct
+
+from ledger.store.database import PgCursor
+from projections.batch import read_batch
+from projections.liability import flow_vintages, month_at, read_vintages
+from projections.liability_flows import flows, lots_named
+from projections.liability_reads import RESOLVED, UNKNOWN_VINTAGE, check_range
+from projections.movements import MOVEMENT_TOPICS
+from projections.trading import month_of, time_zone_of
+
+EVENTS_AT_ONCE = 5_000
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """What one flow did to a vintage in a month, in one journal; the events behind it lie between the positions."""
+
+    vintage: date
+    month: date
+    flow: str
+    points: int
+    journal: int
+    first_position: int
+    last_position: int
+
+
+class CellEvent(Struct, frozen=True, kw_only=True):
+    """An event behind a cell, and what it adds to it."""
+
+    journal: int
+    position: int
+    member: str
+    topic: str
+    occurred_at: str
+    recorded_at: str
+    source: str
+    id: str
+    flow: str
+    points: int
+
+
+class CutOff(Struct, frozen=True, kw_only=True):
+    """Events of one topic that occurred in one month and were recorded in another. Positions are those of a journal."""
+
+    occurred_in: date
+    recorded_in: date
+    topic: str
+    events: int
+    points: int
+    owed: int
+    journal: int
+    first_position: int
+    last_position: int
+
+
+class Adjustments(Struct, frozen=True, kw_only=True):
+    """Manual adjustments that one approver gave for one reason, in all journals."""
+
+    approver: str
+    reason: str
+    events: int
+    points_up: int
+    points_down: int
+
+
+# --- behind a cell --------------------------------------------------------------------------------------------------
+
+_COLUMNS = "journal, occurred_in, flow, points, first_position, last_position"
+_WITH_CELLS = f"WITH {RESOLVED.format(columns=_COLUMNS, table='liability_cells')}"
+_SELECT_CELLS = f"""
+{_WITH_CELLS}
+SELECT vintage, occurred_in, flow, sum(points)::bigint, journal, min(first_position), max(last_position) FROM resolved
+WHERE occurred_in >= %(begin)s AND occurred_in < %(until)s AND (%(vintage)s::date IS NULL OR vintage = %(vintage)s)
+GROUP BY vintage, occurred_in, flow, journal ORDER BY vintage, occurred_in, flow, journal
+"""
+_SELECT_POSITIONS = f"""
+{_WITH_CELLS}
+SELECT journal, min(first_position), max(last_position) FROM resolved
+WHERE vintage = %(vintage)s AND occurred_in = %(month)s AND %(flow)s IN ('', flow) GROUP BY journal ORDER BY 1
+"""
+
+
+def read_cells(
+    cur: PgCursor,
+    journals: Sequence[int],
+    *,
+    from_month: date | None = None,
+    until_month: date,
+    vintage: date | None = None,
+) -> list[Cell]:
+    """The cells of a range of months, of all vintages or one, each with the positions behind it."""
+    check_range(from_month, until_month)
+    cur.execute(
+        _SELECT_CELLS,
+        {
+            "journals": list(journals),
+            "unknown": UNKNOWN_VINTAGE,
+            "begin": from_month or date.min,
+            "until": until_month,
+            "vintage": vintage,
+        },
+    )
+    return [Cell(**dict(zip(Cell.__struct_fields__, row, strict=True))) for row in cur.fetchall()]
+
+
+def read_cell_events(
+    cur: PgCursor, journals: Sequence[int], vintage: date, month: date, flow: str = ""
+) -> Iterator[CellEvent]:
+    """The events behind a cell, read from the log and folded again, journal by journal in order of position.
+
+    `flow` "" stands for all of them. Their points add up to the cell's; memory is bounded by what is read at once.
+    """
+    cell = {"vintage": vintage, "month": month, "flow": flow}
+    cur.execute(_SELECT_POSITIONS, {"journals": list(journals), "unknown": UNKNOWN_VINTAGE, **cell})
+    for journal, first, last in cur.fetchall():
+        after = first - 1
+        while after < last:
+            limit = min(EVENTS_AT_ONCE, last - after)
+            yield from _events_of_cell(cur, journals, journal, after, limit, vintage, month, flow)
+            after += limit
+
+
+def _events_of_cell(
+    cur: PgCursor,
+    journals: Sequence[int],
+    journal: int,
+    after: int,
+    limit: int,
+    vintage: date,
+    month: date,
+    flow: str,
+) -> Iterator[CellEvent]:
+    time_zone = time_zone_of(cur, journal)
+    wanted_month, wanted_vintage = month_of(month.toordinal()), month_of(vintage.toordinal())
+    found = [
+        each
+        for each in read_batch(cur, journal, after=after, limit=limit, topics=MOVEMENT_TOPICS).view(flows)
+        if month_at(each.movement.occurred_at, time_zone) == wanted_month
+    ]
+    lots = lots_named(found)
+    vintages: dict[str, int | None] = {
+        **dict.fromkeys(lots, month_of(UNKNOWN_VINTAGE.toordinal())),
+        **read_vintages(cur, list(journals), lots),
+    }
+    for each in found:
+        movement = each.movement
+        for name, (origin, _), points in flow_vintages(each, time_zone, vintages):
+            if origin == wanted_vintage and flow in ("", name):
+                yield CellEvent(
+                    journal=journal,
+                    position=movement.row[0],
+                    member=movement.row[1],
+                    topic=movement.row[3],
+                    occurred_at=movement.occurred_at,
+                    recorded_at=(movement.row[5] or "").replace(" ", "T").replace("+00", "Z"),
+                    source=movement.source,
+                    id=movement.id,
+                    flow=name,
+                    points=points,
+                )
+
+
+# --- cut-off and adjustments ----------------------------------------------------------------------------------------
+
+
+def read_cut_off(
+    cur: PgCursor, journals: Sequence[int], *, from_month: date | None = None, until_month: date
+) -> list[CutOff]:
+    """Events that were recorded in another month than they occurred in, of those that occurred in a range of months."""
+    check_range(from_month, until_month)
+    cur.execute(
+        "SELECT occurred_in, recorded_in, topic, events, points, owed - repaid + merged - written_off, journal,"
+        " first_position, last_position FROM liability_activity WHERE journal = ANY (%s)"
+        " AND occurred_in <> recorded_in AND occurred_in >= %s AND occurred_in < %s ORDER BY 1, 2, 3, journal",
+        (list(journals), from_month or date.min, until_month),
+    )
+    return [CutOff(**dict(zip(CutOff.__struct_fields__, row, strict=True))) for row in cur.fetchall()]
+
+
+def read_adjustments(
+    cur: PgCursor, journals: Sequence[int], *, from_month: date | None = None, until_month: date
+) -> list[Adjustments]:
+    """Manual adjustments that occurred in a range of months, by approver and reason."""
+    check_range(from_month, until_month)
+    cur.execute(
+        "SELECT approver, reason, sum(events)::bigint, sum(points_up)::bigint, sum(points_down)::bigint"
+        " FROM liability_adjustments WHERE journal = ANY (%s) AND occurred_in >= %s AND occurred_in < %s"
+        " GROUP BY approver, reason ORDER BY approver, reason",
+        (list(journals), from_month or date.min, until_month),
+    )
+    return [Adjustments(**dict(zip(Adjustments.__struct_fields__, row, strict=True))) for row in cur.fetchall()]

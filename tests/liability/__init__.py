@@ -1,0 +1,1 @@
+"""The liability: roll-forward, breakage and deferred revenue."""
