@@ -40,7 +40,15 @@ from ledger.evolver import evolve
 from ledger.member import STATE_LAYOUT, Member, freeze, initial, thaw
 from ledger.personal import is_personal, may_be_personal, owner, personal_data, with_sealed
 from ledger.programme_decider import ProgrammeState, decide_programme
-from ledger.programmes import ProgrammeInfo, journal_of, read_programme, read_steering, record_programme, state_of
+from ledger.programmes import (
+    ProgrammeInfo,
+    journal_of,
+    read_programme,
+    read_programmes,
+    read_steering,
+    record_programme,
+    state_of,
+)
 from ledger.refused import erase_refused, is_kept, keep_refused
 from ledger.rejections import Rejection
 from ledger.sealing import keyed_hash, new_key, seal
@@ -480,17 +488,19 @@ class Transaction:
         """The (programme, member) out of some that were erased, themselves or with whom they were merged into: messages
         with their personal data may be delivered once more, and keeping them would bring back what was erased.
 
-        An erasure under way elsewhere is waited for, and one that comes after finds what is kept here.
+        Where there is no such programme, the member may be of any. An erasure under way elsewhere is waited for, and
+        one that comes after finds what is kept here.
         """
         if not owners:
             return set()
         self._cur.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_ERASURE_LOCK_KEY,))
         erased = set()
         for programme in {programme for programme, _ in owners}:
-            info = self.info if self._heads else read_programme(self._cur, programme)
-            if info is not None:
-                members = [member for of, member in owners if of == programme]
-                erased |= {(programme, member) for member in self._erased_of(info, members)}
+            members = [member for of, member in owners if of == programme]
+            infos = [self.info] if self._heads else read_programmes(self._cur, programme)
+            for info in infos:
+                if info is not None:
+                    erased |= {(programme, member) for member in self._erased_of(info, members)}
         return erased
 
     def _erased_of(self, info: ProgrammeInfo, members: Iterable[str]) -> set[str]:
