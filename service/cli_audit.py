@@ -10,6 +10,7 @@ from typing import Final
 import click
 import msgspec
 
+from audit.member_keys import check_keys
 from audit.verify import VerifyReport, verify
 from audit.verify_proof import VerifierKey
 from ledger.store.journal import JournalNotFoundError
@@ -79,6 +80,29 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
     task = progress.add_task("verifying", total=None)
     with progress:
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@audit_group.command("keys")
+@click.option("--json", "as_json", is_flag=True, help="What was found as JSON.")
+@click.pass_obj
+def keys_command(settings: Settings, as_json: bool) -> None:
+    """Open what is sealed with members' keys, and name each key that was changed, lost, or is there after an erasure.
+
+    Exit code 1 if there is one. Nothing of the data is shown. With the rights of a writer: readers see no keys.
+    """
+    with opened(settings) as workspace:
+        found = check_keys(workspace.database)
+    if as_json:
+        show_json({"ok": found.ok, **msgspec.structs.asdict(found)})
+    else:
+        for problem in found.problems:
+            say(problem)
+        verdict = (
+            "Every key opens what it sealed" if found.ok else f"NOT every key is as it must be: {found.bad:,} are not"
+        )
+        say(f"{verdict}; {count(found.keys, 'key')}.")
+    if not found.ok:
+        stop(EXIT_FAILURE)
 
 
 @audit_group.command("read-models")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,7 +14,7 @@ from eventsourcing.persistence import StoredEvent
 
 from audit import rows
 from audit import verify as verifying
-from audit.verify import JournalResult, VerifyReport, verify
+from audit.verify import JournalResult, VerifyReport, verify, verify_journal
 from ledger.commands import EraseMember, PublishTerms
 from ledger.engine import Ledger
 from ledger.hashing import EMPTY_ROOT, Frontier
@@ -282,6 +283,28 @@ def test_a_flipped_byte_is_found(column: str, journal: int, deep: bool, dsn: str
     assert verify(dsn).ok
 
 
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_a_flipped_byte_of_any_event_is_found(journal: int, dsn: str, superuser: Superuser) -> None:
+    """Of each event in turn, one byte of one column, by chance but the same in every run."""
+    rng = random.Random(journal)
+    columns = ("originator_id", "originator_version", "topic", "state", "leaf_hash")
+    for position in range(1, superuser.head(journal) + 1):
+        column = rng.choice(columns)
+        length, expression = FLIPS[column]
+        if length is None:
+            length = superuser.value(
+                f"SELECT octet_length({column}) FROM events WHERE journal = %s AND position = %s", journal, position
+            )
+        flip = f"UPDATE events SET {column} = {expression} WHERE journal = %(journal)s AND position = %(position)s"
+        given = {"byte": rng.randrange(length), "journal": journal, "position": position}
+        superuser.cur.execute(flip, given)
+        result = verify_journal(dsn, journal, deep=False)
+        assert result.first_bad_position == position, (column, given, result)
+        assert str(result.problem).startswith(f"position {position} "), result.problem
+        superuser.cur.execute(flip, given)  # a bit flipped twice is as it was
+    assert verify_journal(dsn, journal).ok
+
+
 @pytest.mark.parametrize("column", [column for column in rows.COLUMNS if column not in {"journal", "position"}])
 def test_a_missing_value_is_found(column: str, dsn: str, superuser: Superuser) -> None:
     """A superuser can drop what forbids NULL."""
@@ -448,6 +471,19 @@ def test_a_head_that_was_moved_back_is_found(dsn: str, superuser: Superuser) -> 
 def test_a_changed_head_is_found(change: str, words: str, dsn: str, superuser: Superuser) -> None:
     superuser.execute(f"UPDATE journals SET {change} WHERE journal = 2")
     assert words in bad(dsn, 2, None)
+
+
+@pytest.mark.parametrize("column", ["root", "frontier"])
+def test_a_changed_byte_of_a_head_is_found(column: str, dsn: str, superuser: Superuser) -> None:
+    """Any byte of the root, and of the roots of the perfect subtrees that it is made of."""
+    length = superuser.value(f"SELECT octet_length({column}) FROM journals WHERE journal = 2")
+    for byte in range(length):
+        flip = f"UPDATE journals SET {column} = set_byte({column}, {byte}, get_byte({column}, {byte}) # 1)"
+        superuser.execute(f"{flip} WHERE journal = 2")
+        problem = verify_journal(dsn, 2, deep=False).problem
+        assert problem is not None
+        assert problem.startswith(f"the head's {column} is not that of its "), problem
+        superuser.execute(f"{flip} WHERE journal = 2")
 
 
 # --- what was forged throughout: hashes, root and frontier were computed again ---------------------------------------
