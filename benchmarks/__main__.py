@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import export, ingest, kafka, memory, projections, proofs, redemptions, scale, verify
+from benchmarks import ingest, kafka, memory, projections, proofs, redemptions, scale, verify
 from benchmarks.measuring import embedded_server, write_result
 from service import runtime
 
@@ -27,7 +27,6 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "relay": kafka.measure_relay,
     "memory": memory.measure,
     "verify": verify.measure,
-    "export": export.measure,
     "proofs": proofs.measure,
     "scale": scale.measure,
 }

@@ -200,6 +200,24 @@ def test_it_is_good_while_writers_append(ledger: Ledger, database: Database) -> 
     assert verify(database).problems == []
 
 
+@pytest.mark.parametrize("position", [4, 20])
+def test_streams_sorted_meanwhile_give_the_same(
+    position: int, dsn: str, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever is first: a version out of order, or a row that differs from its hash."""
+    monkeypatch.setattr(verifying, "WORTH_A_CONNECTION_EVENTS", 0)
+    assert verify(dsn, processes=1).problems == []
+    superuser.execute("UPDATE events SET originator_version = 99 WHERE journal = 1 AND position = 12")
+    superuser.recommit(1)
+    assert "is version 99 of the stream" in bad(dsn, 1, 12)
+    superuser.execute("UPDATE events SET state = 'x' WHERE journal = 1 AND position = %s", position)
+    beside = found(dsn, 1)
+    assert beside.first_bad_position == min(position, 12)
+    monkeypatch.undo()
+    alone = found(dsn, 1)
+    assert (alone.problem, alone.root, alone.events) == (beside.problem, beside.root, beside.events)
+
+
 # --- one byte --------------------------------------------------------------------------------------------------------
 
 EPOCH = "timestamptz '2000-01-01 00:00:00+00'"
