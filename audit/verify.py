@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from typing import Any
@@ -36,6 +36,8 @@ ROWS_AT_ONCE = 20_000
 SORT_MEMORY = "32MB"
 WORTH_A_PROCESS_EVENTS = 100_000
 """Below this many events another process takes longer to start than it saves."""
+WORTH_A_CONNECTION_EVENTS = 20_000
+"""The same for a connection that has the streams sorted while rows are read."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of events verified so far, and of all that are to be."""
@@ -230,7 +232,7 @@ def verify_journal(
             owner = Owner(programme=head.name, ordinal=head.ordinal, journals=head.journals)
         scan = Scan(journal, owner if deep else None)
         try:
-            problem = _problem(cur, head, owner, scan, Commitments(journal, head.name, keys), on_events)
+            problem = _problem(dsn, cur, head, owner, scan, Commitments(journal, head.name, keys), on_events)
         except psycopg2.Error as error:
             if error.pgcode not in UNREADABLE_SQLSTATES:
                 raise
@@ -250,6 +252,7 @@ def verify_journal(
 
 
 def _problem(
+    dsn: str,
     cur: PgCursor,
     head: _Head,
     owner: Owner | None,
@@ -258,13 +261,37 @@ def _problem(
     on_events: Callable[[int], None],
 ) -> Problem | None:
     """The first thing that is wrong; the more exactly it can be told where, the earlier it is looked for."""
-    problem = _read_rows(cur, scan, head, commitments, on_events)
-    if owner is not None:  # streams of an application of the eventsourcing library may begin anywhere
+    if owner is None:  # streams of an application of the eventsourcing library may begin anywhere
+        problem = _read_rows(cur, scan, head, commitments, on_events)
+    elif head.position < WORTH_A_CONNECTION_EVENTS:
+        problem = _read_rows(cur, scan, head, commitments, on_events)
         problem = _stream_problem(cur, head, problem) or problem
+    else:
+        problem = _read_rows_while_ordering(dsn, cur, scan, head, commitments, on_events)
     problem = problem or _head_problem(head, scan) or commitments.problem_at_end(cur)
     if problem is None and owner is not None and owner.ordinal == 0:
         problem = programme_problem(cur, owner, head.journal)
     return problem
+
+
+def _read_rows_while_ordering(
+    dsn: str,
+    cur: PgCursor,
+    scan: Scan,
+    head: _Head,
+    commitments: Commitments,
+    on_events: Callable[[int], None],
+) -> Problem | None:
+    """Read the rows while the database sorts the streams for another connection, which takes less long."""
+    with closing(_connection(dsn)) as beside, ThreadPoolExecutor(1) as thread:
+        ordered = thread.submit(_stream_problem, beside.cursor(), head, None)
+        try:
+            problem = _read_rows(cur, scan, head, commitments, on_events)
+            if problem is None:
+                return ordered.result()
+        finally:
+            beside.cancel()  # nobody waits for it any more
+    return _stream_problem(cur, head, problem) or problem
 
 
 def _read_rows(
@@ -372,16 +399,21 @@ def _differing_stretch(size: int, ours: bytes, theirs: bytes) -> tuple[int, int]
 @contextmanager
 def _reader(dsn: str) -> Iterator[PgCursor]:
     """A cursor that may only read, with plans that read a journal in order of position, and nothing else."""
-    connection: PgConnection = connect(dsn, "loyalty_reader")
     try:
-        with closing(connection), connection.cursor() as cur:
-            cur.execute("SET default_transaction_read_only = on")
-            cur.execute("SET max_parallel_workers_per_gather = 0; SET jit = off")
-            cur.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")  # they read other journals' rows too
-            cur.execute(f"SET work_mem = '{SORT_MEMORY}'")
+        with closing(_connection(dsn)) as connection, connection.cursor() as cur:
             yield cur
     except psycopg2.Error as error:
         raise translated(error) from error
+
+
+def _connection(dsn: str) -> PgConnection:
+    connection = connect(dsn, "loyalty_reader")
+    with connection.cursor() as cur:
+        cur.execute("SET default_transaction_read_only = on")
+        cur.execute("SET max_parallel_workers_per_gather = 0; SET jit = off")
+        cur.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")  # they read other journals' rows too
+        cur.execute(f"SET work_mem = '{SORT_MEMORY}'")
+    return connection
 
 
 def _heads(cur: PgCursor) -> dict[int, _Head]:

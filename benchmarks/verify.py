@@ -178,10 +178,13 @@ def _rate(dsn: str, recorded: int, options: dict[str, Any]) -> float:
 
 
 def _peak_memory_mib(dsn: str) -> int:
-    """The most memory, without PostgreSQL's, that a process of its own takes to verify everything."""
+    """The most memory, without PostgreSQL's, that a process of its own takes to verify everything. From /proc, because
+    getrusage tells of a new process at least what the one that started it had.
+    """
     program = (
-        "import resource, sys; from audit.verify import verify; assert verify(sys.argv[1], processes=1).ok;"
-        " print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import sys; from pathlib import Path; from audit.verify import verify;"
+        " assert verify(sys.argv[1], processes=1).ok;"
+        " status = Path('/proc/self/status').read_text().split(); print(status[status.index('VmHWM:') + 1])"
     )
     ended = subprocess.run([sys.executable, "-c", program, dsn], check=True, capture_output=True, cwd=ROOT)
     return int(ended.stdout) // 1024

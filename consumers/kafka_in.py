@@ -19,6 +19,7 @@ import logging
 import os
 import socket
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -594,7 +595,9 @@ class Taker:
             self._apart_in_a_row += 1
             if self._apart_in_a_row > SET_APART_MAX:
                 raise error
-            _log.error("%s: the ledger failed on it", submissions[0].origin, exc_info=error)
+            # Without the cause: that of the driver quotes the row, which may have personal data in it.
+            told = "".join(traceback.format_exception(error, chain=False))
+            _log.error("%s: the ledger failed on it\n%s", submissions[0].origin, told)
             self._ledger.handle_into(outcomes, [_unprocessable(submissions[0], error)], claims=claims)
             return
         middle = len(submissions) // 2

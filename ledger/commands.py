@@ -236,7 +236,9 @@ class TransferPoints(MemberCommand, frozen=True, kw_only=True, tag="transfer.v1"
 
 
 class RecordSurvey(MemberCommand, frozen=True, kw_only=True, tag="survey.v1"):
-    """Record a survey answer: raw answers and the scale they were given on, [lowest, highest]."""
+    """Record a survey answer: raw answers and the scale they were given on, [lowest, highest]. Answers in words are
+    sealed with the member's own key before they are recorded.
+    """
 
     instrument: Literal["NPS", "CSAT", "CES", "ACSI"]
     answers: Annotated[dict[Identifier, int | float | Text], Meta(min_length=1, max_length=100)]

@@ -381,6 +381,10 @@ class PointsTransferredIn(MemberEvent, frozen=True, kw_only=True):
 
 
 class SurveyAnswered(MemberEvent, frozen=True, kw_only=True):
+    """`answers` are numbers; those in words may be personal, and are `sealed` with the member's own key (base64 in
+    JSON). Events recorded before that was so have words among `answers`.
+    """
+
     topic: ClassVar[str] = "survey-answered.v1"
 
     instrument: Literal["NPS", "CSAT", "CES", "ACSI"]
@@ -394,6 +398,7 @@ class SurveyAnswered(MemberEvent, frozen=True, kw_only=True):
     """The defined survey that it answers; `scale` and `instrument` are those of its definition."""
     weights: dict[str, int] = {}
     """Of the questions of an ACSI survey, by the definition in force when it was answered; none: equal."""
+    sealed: bytes = b""
 
 
 class ComplaintOpened(MemberEvent, frozen=True, kw_only=True):

@@ -53,6 +53,17 @@ def read_programme(cur: PgCursor, name: str) -> ProgrammeInfo | None:
     )
 
 
+def read_programmes(cur: PgCursor, name: str) -> list[ProgrammeInfo]:
+    """The programme of a name; all of them where there is none of that name."""
+    cur.execute(
+        "SELECT programme FROM programmes"
+        " WHERE programme = %s OR NOT EXISTS (SELECT FROM programmes WHERE programme = %s)",
+        (name, name),
+    )
+    found = [read_programme(cur, programme) for (programme,) in cur.fetchall()]
+    return [info for info in found if info is not None]
+
+
 def _read_surveys(cur: PgCursor, programme: str) -> dict[str, list[Survey]]:
     cur.execute(
         "SELECT survey, defined_at, instrument, lowest, highest, questions, weights FROM surveys WHERE programme = %s"

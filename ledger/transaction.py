@@ -13,8 +13,7 @@ from hashlib import blake2b
 from typing import TypeAlias, cast, get_args
 
 from eventsourcing.persistence import IntegrityError
-from msgspec import Struct, msgpack
-from msgspec.structs import replace
+from msgspec import Struct
 from psycopg2.extras import execute_values
 
 from ledger.cache import MemberCache
@@ -30,16 +29,27 @@ from ledger.commands import (
     MergeMembers,
     PublishTerms,
     RecordPurchase,
+    RecordSurvey,
     SteeringCommand,
     TransferPoints,
     UndoMerge,
 )
 from ledger.decider import Decision, PairDecision, decide, decide_pair, other_member
-from ledger.events import Event, MemberEnrolled, MemberEvent, MemberProfileChanged
+from ledger.events import Event, MemberEnrolled, MemberEvent
 from ledger.evolver import evolve
 from ledger.member import STATE_LAYOUT, Member, freeze, initial, thaw
+from ledger.personal import is_personal, may_be_personal, owner, personal_data, with_sealed
 from ledger.programme_decider import ProgrammeState, decide_programme
-from ledger.programmes import ProgrammeInfo, journal_of, read_programme, read_steering, record_programme, state_of
+from ledger.programmes import (
+    ProgrammeInfo,
+    journal_of,
+    read_programme,
+    read_programmes,
+    read_steering,
+    record_programme,
+    state_of,
+)
+from ledger.refused import erase_refused, is_kept, keep_refused
 from ledger.rejections import Rejection
 from ledger.sealing import keyed_hash, new_key, seal
 from ledger.steering import decide_steering
@@ -69,6 +79,8 @@ SNAPSHOT_AFTER_EVENTS = 32
 """A cold read of more events than this, and than the state has entries, leaves a snapshot."""
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_ERASURE_LOCK_KEY = 0x6C6F79616C747904
+"""Exclusive to an erasure, shared by those who keep refused messages that may be of a member who was erased."""
 ToTwo: TypeAlias = TransferPoints | MergeMembers | UndoMerge
 TO_TWO = frozenset({TransferPoints, MergeMembers, UndoMerge})
 """The commands that touch two members."""
@@ -304,8 +316,10 @@ class Transaction:
             decision = decide(member, command, terms, info.programme)
         if isinstance(decision, Rejection):
             return _refused(decision)
-        if kind is ChangeProfile or kind is EraseMember:
-            decision = self._with_keys(member, cast(ChangeProfile | EraseMember, command), decision)
+        if kind is EraseMember:
+            self._destroy_keys([command.member, *self._absorbed_by(member)])
+        elif is_personal(command):
+            decision = self._sealed(command, decision)
         return self._post(journal, member, decision, key, digest)
 
     def _handle_pair(self, command: ToTwo, key: bytes, digest: bytes) -> Outcome:
@@ -403,7 +417,7 @@ class Transaction:
     # --- personal data -----------------------------------------------------------------------------------------
 
     def _input_hash(self, command: AnyCommand) -> bytes:
-        if type(command) is ChangeProfile:
+        if is_personal(command):
             return keyed_hash(self._member_key(command.member), encode(command))
         return blake2b(encode(command), digest_size=16).digest()
 
@@ -414,19 +428,18 @@ class Transaction:
         row = self._cur.fetchone()
         return bytes(row[0]) if row else self._new_keys.setdefault(member, new_key())
 
-    def _with_keys(
-        self, member: Member, command: ChangeProfile | EraseMember, events: tuple[MemberEvent, ...]
+    def _sealed(
+        self, command: ChangeProfile | RecordSurvey, events: tuple[MemberEvent, ...]
     ) -> tuple[MemberEvent, ...]:
-        if isinstance(command, EraseMember):
-            self._destroy_keys([command.member, *self._absorbed_by(member)])
-            return events
+        """The events with what is personal in them sealed, under a key that is there once they are."""
         key = self._member_key(command.member)
         self._cur.execute(
             "INSERT INTO member_keys (journal, member, key) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
             (self._journal_of(command.member), command.member, key),
         )
-        sealed = seal(key, command.programme, command.member, command.personal) if command.personal else b""
-        return tuple(replace(event, sealed=sealed) for event in events if isinstance(event, MemberProfileChanged))
+        personal = personal_data(command)
+        sealed = seal(key, command.programme, command.member, personal) if personal else b""
+        return tuple(with_sealed(event, sealed) for event in events)
 
     def _absorbed_by(self, member: Member) -> list[str]:
         """The members merged into this one, and those merged into them before. Their journals need no lock: a merge can
@@ -445,40 +458,75 @@ class Transaction:
         return load_members(self._cur, self._journal_of(name), [name])[0][name]
 
     def _destroy_keys(self, members: list[str]) -> None:
-        """Destroy the keys of members, and what refused messages of theirs may say."""
-        for member in members:
-            self._cur.execute(
-                "DELETE FROM member_keys WHERE journal = %s AND member = %s", (self._journal_of(member), member)
-            )
+        """Destroy the keys of members, and what refused messages of theirs may say: those that name one of them, and
+        those of which no member could be told but that have such a name in them.
+        """
         assert self.info is not None
-        self._cur.execute(
-            "UPDATE rejected SET body = NULL, value = NULL, headers = NULL, key = NULL"
-            " WHERE programme = %s AND member = ANY (%s)",
-            (self.info.programme.programme, members),
-        )
+        self._cur.execute("SELECT pg_advisory_xact_lock(%s)", (_ERASURE_LOCK_KEY,))
+        for journal, names in self._by_journal(self.info, members).items():
+            self._cur.execute("DELETE FROM member_keys WHERE journal = %s AND member = ANY (%s)", (journal, names))
+        erase_refused(self._cur, self.info.programme.programme, members)
 
     # --- 4 and 5: append, keep, commit -------------------------------------------------------------------------
 
     def _keep_refused(self) -> None:
-        rows: dict[tuple[str, str], tuple[str, str, object]] = {}
-        for number, outcome in self.outcomes.items():
-            submission = self._submissions[number]
-            if outcome.rejection is not None and (submission.body is not None or submission.place is not None):
-                row = _rejected_row(submission, outcome.rejection, with_body=not self._is_of_erased(submission.command))
-                rows[row[0], row[1]] = row
-        if rows:
-            execute_values(self._cur, _INSERT_REJECTED, list(rows.values()), page_size=500)
+        refused = [
+            (self._submissions[number], outcome.rejection)
+            for number, outcome in self.outcomes.items()
+            if outcome.rejection is not None and is_kept(self._submissions[number])
+        ]
+        erased = self._erased({owner(each.command) for each, _ in refused if may_be_personal(each.command)})
+        keep_refused(
+            self._cur,
+            [
+                (submission, rejection, may_be_personal(submission.command) and owner(submission.command) in erased)
+                for submission, rejection in refused
+            ],
+        )
 
-    def _is_of_erased(self, command: AnyCommand | Malformed) -> bool:
-        """Whether a message has personal data of a member that was erased, itself or with whom it was merged into: such
-        a message may be delivered once more, and keeping it would bring back what was erased.
+    def _erased(self, owners: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """The (programme, member) out of some that were erased, themselves or with whom they were merged into: messages
+        with their personal data may be delivered once more, and keeping them would bring back what was erased.
+
+        Where there is no such programme, the member may be of any. An erasure under way elsewhere is waited for, and
+        one that comes after finds what is kept here.
         """
-        if type(command) is not ChangeProfile or not self._heads:
-            return False
-        member = self._member(command.member)
-        while member.status == "merged":
-            member = self._read(member.merged_into)
-        return member.status == "erased"
+        if not owners:
+            return set()
+        self._cur.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_ERASURE_LOCK_KEY,))
+        erased = set()
+        for programme in {programme for programme, _ in owners}:
+            members = [member for of, member in owners if of == programme]
+            infos = [self.info] if self._heads else read_programmes(self._cur, programme)
+            for info in infos:
+                if info is not None:
+                    erased |= {(programme, member) for member in self._erased_of(info, members)}
+        return erased
+
+    def _erased_of(self, info: ProgrammeInfo, members: Iterable[str]) -> set[str]:
+        erased: set[str] = set()
+        now = {member: member for member in members}
+        while now:
+            states = self._states(info, set(now.values()))
+            erased |= {member for member, name in now.items() if states[name].status == "erased"}
+            now = {member: states[name].merged_into for member, name in now.items() if states[name].status == "merged"}
+        return erased
+
+    def _states(self, info: ProgrammeInfo, members: Iterable[str]) -> dict[str, Member]:
+        """Members of any journal, as this transaction has them, else as they are committed."""
+        states: dict[str, Member] = {}
+        for journal, names in self._by_journal(info, members).items():
+            touched = self._touched.get(journal, {})
+            states |= {name: touched[name] for name in names if name in touched}
+            missing = [name for name in names if name not in touched]
+            states |= load_members(self._cur, journal, missing)[0] if missing else {}
+        return states
+
+    def _by_journal(self, info: ProgrammeInfo, members: Iterable[str]) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for member in members:
+            found.setdefault(journal_of(info, member), []).append(member)
+        return found
 
     def _record_taken(self, claims: Mapping[TopicPartition, int]) -> None:
         taken: dict[TopicPartition, Taken] = {}
@@ -567,59 +615,6 @@ def _automatic_enrolment(command: RecordPurchase) -> MemberEnrolled:
 def command_key(source: str, id: str) -> bytes:
     """The idempotency key of a command: 16 bytes over its source and id, framed so that no two pairs share bytes."""
     return blake2b(f"{len(source)}:{source}{id}".encode(), digest_size=16).digest()
-
-
-# --- refused input ------------------------------------------------------------------------------------------------
-
-_INSERT_REJECTED = """
-    INSERT INTO rejected (programme, digest, code, field, reason, value, type, source, message_id, member, origin, body,
-        topic, partition, "offset", timestamp_ms, key, headers)
-    VALUES %s
-    ON CONFLICT (programme, digest) DO UPDATE SET
-        code = excluded.code, field = excluded.field, reason = excluded.reason, value = excluded.value,
-        attempts = rejected.attempts + 1, last_seen = clock_timestamp(), status = 'open', resolved_at = NULL
-"""
-VALUE_CHARACTERS_MAX = 200
-
-
-def _rejected_row(submission: Submission, rejection: Rejection, *, with_body: bool) -> tuple[str, str, object]:
-    command, body, place = submission.command, submission.body, submission.place
-    type_ = command.type if isinstance(command, Malformed) else str(command.__struct_config__.tag)
-    member = getattr(command, "member", "")
-    row = (
-        command.programme,
-        _refused_digest(body, place),
-        rejection.code,
-        rejection.field,
-        rejection.rule,
-        rejection.value[:VALUE_CHARACTERS_MAX],
-        type_,
-        command.source,
-        command.id,
-        member,
-        submission.origin,
-        body if with_body else None,
-        *(_place_columns(place, with_body=with_body) if place else (None,) * 6),
-    )
-    return cast(tuple[str, str, object], tuple(_storable(part) for part in row))
-
-
-def _place_columns(place: Place, *, with_body: bool) -> tuple[object, ...]:
-    key, headers = (place.key, msgpack.encode(place.headers, enc_hook=bytes)) if with_body else (None, None)
-    return (place.topic, place.partition, place.offset, place.timestamp_ms, key, headers)
-
-
-def _refused_digest(body: bytes | None, place: Place | None) -> str:
-    """What makes two refused messages the same: their bytes; and where they have a place, the place too, so that a
-    redelivery is the same message, and another message with the same bytes is not.
-    """
-    where = f"{place.topic}\0{place.partition}\0{place.offset}\0".encode() if place else b""
-    return blake2b(where + (body or b""), digest_size=16).hexdigest()
-
-
-def _storable(part: object) -> object:
-    """PostgreSQL text has no NUL."""
-    return part.replace("\x00", "\\u0000") if isinstance(part, str) else part
 
 
 # --- states -------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def lock_checkpoints(cur: PgCursor, projections: Sequence[Projection], journal: 
     positions = _select_locked(cur, projections, journal)
     if len(positions) < len(projections):
         for projection in projections:
-            _refuse_other_version(cur, projection)
+            refuse_other_version(cur, projection)
             cur.execute(
                 "INSERT INTO projections (projection, version, journal, position) VALUES (%s, %s, %s, 0)"
                 " ON CONFLICT DO NOTHING",
@@ -57,7 +57,8 @@ def _select_locked(cur: PgCursor, projections: Sequence[Projection], journal: in
     return dict(cur.fetchall())
 
 
-def _refuse_other_version(cur: PgCursor, projection: Projection) -> None:
+def refuse_other_version(cur: PgCursor, projection: Projection) -> None:
+    """Raise ProjectionOutdated where a projection's tables hold rows of another version."""
     cur.execute(
         "SELECT version FROM projections WHERE projection = %s AND version <> %s LIMIT 1",
         (projection.name, projection.version),

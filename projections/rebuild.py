@@ -81,12 +81,12 @@ def rebuild(
     """
     started = time.monotonic()
     try:
-        with _connection(dsn) as cur:
-            _take_turn(cur)
-            _make_shadow(cur, projections)
+        with shadow_connection(dsn) as cur:
+            take_turn(cur)
+            make_shadow(cur, projections)
             shadows: dict[int, Shadow] = {}
             _fill(dsn, cur, projections, shadows, threads, batch_events_max)
-            _analyze_shadow(cur, projections)
+            analyze_shadow(cur, projections)
             _fill(dsn, cur, projections, shadows, threads, batch_events_max)  # what came meanwhile
             filled = time.monotonic()
             positions = _swap(cur, projections, shadows, batch_events_max)
@@ -97,7 +97,7 @@ def rebuild(
 
 
 @contextmanager
-def _connection(dsn: str) -> Iterator[PgCursor]:
+def shadow_connection(dsn: str) -> Iterator[PgCursor]:
     """A cursor in autocommit mode that finds the shadow tables before the live ones."""
     connection = connect(dsn, schema=f"{SHADOW_SCHEMA},{SCHEMA}")
     try:
@@ -107,7 +107,7 @@ def _connection(dsn: str) -> Iterator[PgCursor]:
         connection.close()
 
 
-def _take_turn(cur: PgCursor) -> None:
+def take_turn(cur: PgCursor) -> None:
     """Let no other rebuild in until the connection is closed. One that has just ended may take a moment to let go."""
     cur.execute(f"SET lock_timeout = {TURN_TIMEOUT_MS}")
     try:
@@ -120,11 +120,11 @@ def _take_turn(cur: PgCursor) -> None:
 # --- the shadow tables ----------------------------------------------------------------------------------------------
 
 
-def _make_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
+def make_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
     """Empty tables like the live ones, with their checks, indexes and storage parameters."""
     cur.execute(f"SET client_min_messages = warning; DROP SCHEMA IF EXISTS {SHADOW_SCHEMA} CASCADE")
     cur.execute(f"CREATE SCHEMA {SHADOW_SCHEMA}")
-    for table in _tables(projections):
+    for table in tables_of(projections):
         cur.execute(
             sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(_shadow(table), sql.Identifier(SCHEMA, table))
         )
@@ -138,12 +138,14 @@ def _make_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
             )
 
 
-def _analyze_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
-    for table in _tables(projections):
+def analyze_shadow(cur: PgCursor, projections: Sequence[Projection]) -> None:
+    """Let the server plan by what is in the shadow tables."""
+    for table in tables_of(projections):
         cur.execute(sql.SQL("ANALYZE {}").format(_shadow(table)))
 
 
-def _tables(projections: Sequence[Projection]) -> list[str]:
+def tables_of(projections: Sequence[Projection]) -> list[str]:
+    """The tables that projections write."""
     return [table for projection in projections for table in projection.tables]
 
 
@@ -163,10 +165,10 @@ def _fill(
     batch_events_max: int,
 ) -> None:
     """Fold every journal up to where it is now, a few at a time; each batch is committed on its own."""
-    wanted = [shadows.setdefault(journal, Shadow(journal)) for journal in _journals(cur)]
+    wanted = [shadows.setdefault(journal, Shadow(journal)) for journal in programme_journals(cur)]
 
     def fill(shadow: Shadow) -> None:
-        with _connection(dsn) as own:
+        with shadow_connection(dsn) as own:
             own.execute("SET synchronous_commit = off")  # a crash loses the whole shadow anyway
             more = True
             while more:
@@ -180,7 +182,8 @@ def _fill(
             pass
 
 
-def _journals(cur: PgCursor) -> list[int]:
+def programme_journals(cur: PgCursor) -> list[int]:
+    """The journals that projections fold."""
     cur.execute("SELECT journal FROM journals WHERE kind = 'programme' ORDER BY journal")
     return [journal for (journal,) in cur.fetchall()]
 
@@ -225,15 +228,15 @@ def _catch_up_and_swap(
     # EXCLUSIVE conflicts with the row locks of runners and not with readers. The table, not its rows: a runner might
     # otherwise begin with a journal that did not exist a moment ago, in tables that are about to be dropped.
     cur.execute(f"SET LOCAL lock_timeout = {RUNNERS_LOCK_TIMEOUT_MS}; LOCK TABLE projections IN EXCLUSIVE MODE")
-    for journal in _journals(cur):
+    for journal in programme_journals(cur):
         shadow = shadows.setdefault(journal, Shadow(journal))
         while _fold_next(cur, projections, shadow, batch_events_max):
             pass
-    live = sql.SQL(", ").join(sql.Identifier(SCHEMA, table) for table in _tables(projections))
+    live = sql.SQL(", ").join(sql.Identifier(SCHEMA, table) for table in tables_of(projections))
     cur.execute(f"SET LOCAL lock_timeout = {READERS_LOCK_TIMEOUT_MS}")
     cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(live))
-    views = take_down_views(cur, [f"{SCHEMA}.{table}" for table in _tables(projections)])
-    for table in _tables(projections):
+    views = take_down_views(cur, [f"{SCHEMA}.{table}" for table in tables_of(projections)])
+    for table in tables_of(projections):
         _replace(cur, table)
     put_up_views(cur, views)
     for projection in projections:
@@ -270,7 +273,7 @@ def _set_checkpoints(cur: PgCursor, projection: Projection, shadows: dict[int, S
 def table_digests(cur: PgCursor, projections: Sequence[Projection]) -> dict[str, tuple[int, str]]:
     """Number and digest of the rows of each table, whatever their order in storage: equal if the rows are equal."""
     digests = {}
-    for table in _tables(projections):
+    for table in tables_of(projections):
         cur.execute(
             sql.SQL(
                 "SELECT count(*), md5(coalesce(string_agg(digest, '' ORDER BY digest), ''))"

@@ -1,4 +1,4 @@
-"""`loyalty audit`: is what is recorded still what was recorded?"""
+"""`loyalty audit`: is what is recorded still what was recorded, and what is read what follows from it?"""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from typing import Final
 import click
 import msgspec
 
+from audit.member_keys import check_keys
 from audit.verify import VerifyReport, verify
 from audit.verify_proof import VerifierKey
 from ledger.store.journal import JournalNotFoundError
+from projections.batch import HistoryGap
+from projections.checkpoints import ProjectionOutdated
+from projections.comparison import Comparison, compare
+from projections.rebuild import RebuildRefused
 from service import cli_audit_sources, cli_certificates, cli_proofs, cli_replay
 from service.console import EXIT_FAILURE, count, say, show_json, stop
+from service.read_models import read_models
 from service.settings import Settings
 from service.workspace import opened
 
@@ -74,6 +80,65 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
     task = progress.add_task("verifying", total=None)
     with progress:
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@audit_group.command("keys")
+@click.option("--json", "as_json", is_flag=True, help="What was found as JSON.")
+@click.pass_obj
+def keys_command(settings: Settings, as_json: bool) -> None:
+    """Open what is sealed with members' keys, and name each key that was changed, lost, or is there after an erasure.
+
+    Exit code 1 if there is one. Nothing of the data is shown. With the rights of a writer: readers see no keys.
+    """
+    with opened(settings) as workspace:
+        found = check_keys(workspace.database)
+    if as_json:
+        show_json({"ok": found.ok, **msgspec.structs.asdict(found)})
+    else:
+        for problem in found.problems:
+            say(problem)
+        verdict = (
+            "Every key opens what it sealed" if found.ok else f"NOT every key is as it must be: {found.bad:,} are not"
+        )
+        say(f"{verdict}; {count(found.keys, 'key')}.")
+    if not found.ok:
+        stop(EXIT_FAILURE)
+
+
+@audit_group.command("read-models")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Journals at a time.")
+@click.option("--json", "as_json", is_flag=True, help="What was found as JSON.")
+@click.pass_obj
+def read_models_command(settings: Settings, names: tuple[str, ...], threads: int, as_json: bool) -> None:
+    """Fold read models (default: all) again from the log and name each row that is not what the log gives.
+
+    Exit code 1 if there is one. As the owner of the tables, of which nothing is changed; runners may go on.
+    """
+    known = {model.name: model for model in read_models()}
+    if unknown := [name for name in names if name not in known]:
+        raise click.UsageError(f"there is no read model {unknown[0]!r}; there are {', '.join(known)}")
+    with opened(settings) as workspace:
+        try:
+            found = compare(workspace.database.dsn, [known[name] for name in names or known], threads=threads)
+        except (ProjectionOutdated, RebuildRefused, HistoryGap) as error:
+            raise click.ClickException(str(error)) from error
+    if as_json:
+        show_json({"ok": found.ok, **msgspec.structs.asdict(found)})
+    else:
+        _say_comparison(found)
+    if not found.ok:
+        stop(EXIT_FAILURE)
+
+
+def _say_comparison(found: Comparison) -> None:
+    for difference in found.differences:
+        say(str(difference))
+    for table, differing in found.differing.items():
+        if differing:
+            say(f"{table}: {count(differing, 'row')} of {found.rows[table]:,} not as the log gives them.")
+    verdict = "Every row is what the log gives" if found.ok else "NOT every row is what the log gives"
+    say(f"{verdict}: {count(sum(found.rows.values()), 'row')} of {count(len(found.rows), 'table')} compared.")
 
 
 for command in (

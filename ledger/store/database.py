@@ -34,10 +34,12 @@ _TRANSLATIONS: tuple[tuple[type[psycopg2.Error], type[persistence.PersistenceErr
 def translated(error: psycopg2.Error) -> persistence.PersistenceError:
     """The error of `eventsourcing.persistence` of the same meaning, with `pgcode` (SQLSTATE) and `constraint` kept.
 
-    Both are None when the server did not send them, as when the connection broke.
+    Both are None when the server did not send them, as when the connection broke. The details that the server sends are
+    left out: they quote the row that failed, which may have personal data in it, and errors are logged.
     """
     target = next((to for source, to in _TRANSLATIONS if isinstance(error, source)), persistence.PersistenceError)
-    result = target(str(error).strip())
+    said = [words for words in (error.diag.message_primary, error.diag.message_hint) if words]
+    result = target("\n".join(said) or str(error).strip())
     vars(result).update(pgcode=error.pgcode, constraint=error.diag.constraint_name)
     return result
 

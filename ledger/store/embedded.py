@@ -32,6 +32,8 @@ SETTINGS = {
     "synchronous_commit": "on",
     "fsync": "on",
     "full_page_writes": "on",
+    "log_min_error_statement": "panic",  # statements have keys of members and refused messages in them …
+    "log_error_verbosity": "terse",  # … and the details of errors have rows
 }
 _SETTINGS_FILE = "loyalty.conf"
 

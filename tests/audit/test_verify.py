@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,7 +14,7 @@ from eventsourcing.persistence import StoredEvent
 
 from audit import rows
 from audit import verify as verifying
-from audit.verify import JournalResult, VerifyReport, verify
+from audit.verify import JournalResult, VerifyReport, verify, verify_journal
 from ledger.commands import EraseMember, PublishTerms
 from ledger.engine import Ledger
 from ledger.hashing import EMPTY_ROOT, Frontier
@@ -199,6 +200,24 @@ def test_it_is_good_while_writers_append(ledger: Ledger, database: Database) -> 
     assert verify(database).problems == []
 
 
+@pytest.mark.parametrize("position", [4, 20])
+def test_streams_sorted_meanwhile_give_the_same(
+    position: int, dsn: str, superuser: Superuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever is first: a version out of order, or a row that differs from its hash."""
+    monkeypatch.setattr(verifying, "WORTH_A_CONNECTION_EVENTS", 0)
+    assert verify(dsn, processes=1).problems == []
+    superuser.execute("UPDATE events SET originator_version = 99 WHERE journal = 1 AND position = 12")
+    superuser.recommit(1)
+    assert "is version 99 of the stream" in bad(dsn, 1, 12)
+    superuser.execute("UPDATE events SET state = 'x' WHERE journal = 1 AND position = %s", position)
+    beside = found(dsn, 1)
+    assert beside.first_bad_position == min(position, 12)
+    monkeypatch.undo()
+    alone = found(dsn, 1)
+    assert (alone.problem, alone.root, alone.events) == (beside.problem, beside.root, beside.events)
+
+
 # --- one byte --------------------------------------------------------------------------------------------------------
 
 EPOCH = "timestamptz '2000-01-01 00:00:00+00'"
@@ -280,6 +299,28 @@ def test_a_flipped_byte_is_found(column: str, journal: int, deep: bool, dsn: str
         assert len(report.strays) == (column == "journal")
         superuser.restore()
     assert verify(dsn).ok
+
+
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_a_flipped_byte_of_any_event_is_found(journal: int, dsn: str, superuser: Superuser) -> None:
+    """Of each event in turn, one byte of one column, by chance but the same in every run."""
+    rng = random.Random(journal)
+    columns = ("originator_id", "originator_version", "topic", "state", "leaf_hash")
+    for position in range(1, superuser.head(journal) + 1):
+        column = rng.choice(columns)
+        length, expression = FLIPS[column]
+        if length is None:
+            length = superuser.value(
+                f"SELECT octet_length({column}) FROM events WHERE journal = %s AND position = %s", journal, position
+            )
+        flip = f"UPDATE events SET {column} = {expression} WHERE journal = %(journal)s AND position = %(position)s"
+        given = {"byte": rng.randrange(length), "journal": journal, "position": position}
+        superuser.cur.execute(flip, given)
+        result = verify_journal(dsn, journal, deep=False)
+        assert result.first_bad_position == position, (column, given, result)
+        assert str(result.problem).startswith(f"position {position} "), result.problem
+        superuser.cur.execute(flip, given)  # a bit flipped twice is as it was
+    assert verify_journal(dsn, journal).ok
 
 
 @pytest.mark.parametrize("column", [column for column in rows.COLUMNS if column not in {"journal", "position"}])
@@ -448,6 +489,19 @@ def test_a_head_that_was_moved_back_is_found(dsn: str, superuser: Superuser) -> 
 def test_a_changed_head_is_found(change: str, words: str, dsn: str, superuser: Superuser) -> None:
     superuser.execute(f"UPDATE journals SET {change} WHERE journal = 2")
     assert words in bad(dsn, 2, None)
+
+
+@pytest.mark.parametrize("column", ["root", "frontier"])
+def test_a_changed_byte_of_a_head_is_found(column: str, dsn: str, superuser: Superuser) -> None:
+    """Any byte of the root, and of the roots of the perfect subtrees that it is made of."""
+    length = superuser.value(f"SELECT octet_length({column}) FROM journals WHERE journal = 2")
+    for byte in range(length):
+        flip = f"UPDATE journals SET {column} = set_byte({column}, {byte}, get_byte({column}, {byte}) # 1)"
+        superuser.execute(f"{flip} WHERE journal = 2")
+        problem = verify_journal(dsn, 2, deep=False).problem
+        assert problem is not None
+        assert problem.startswith(f"the head's {column} is not that of its "), problem
+        superuser.execute(f"{flip} WHERE journal = 2")
 
 
 # --- what was forged throughout: hashes, root and frontier were computed again ---------------------------------------
