@@ -13,7 +13,7 @@ import msgspec
 from audit.verify import VerifyReport, verify
 from audit.verify_proof import VerifierKey
 from ledger.store.journal import JournalNotFoundError
-from service import cli_proofs
+from service import cli_proofs, cli_recompute
 from service.console import EXIT_FAILURE, count, say, show_json, stop
 from service.settings import Settings
 from service.workspace import opened
@@ -76,7 +76,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-for command in cli_proofs.COMMANDS:
+for command in (*cli_proofs.COMMANDS, *cli_recompute.COMMANDS):
     audit_group.add_command(command)
 
 COMMANDS: Final = (audit_group,)

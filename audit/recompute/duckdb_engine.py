@@ -4,51 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
-from audit.recompute.scripts import statements
-
-ENGINE: Final = "engine_duckdb.sql"
 MEMORY_LIMIT: Final = "1GB"
-FOREVER: Final = datetime(9999, 12, 31)  # noqa: DTZ001 (instants are UTC in these tables, and have no zone)
+
+
+class DuckDBEngine:
+    """A database that is used by one thread; DuckDB itself uses several."""
+
+    dialect = "engine_duckdb.sql"
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str) -> None:
+        """Run a statement. Raises duckdb.Error."""
+        self._connection.execute(statement)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return self._connection.execute(query).fetchall()
+
+    def view(self, name: str, files: Sequence[Path]) -> None:
+        """Make a view of Parquet files of one schema."""
+        listed = ", ".join(map(_text, files))
+        self.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)")
 
 
 @contextmanager
-def opened(work: Path, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in a file of the folder `work`, which is to be empty."""
-    work.mkdir(parents=True, exist_ok=True)
+def duckdb_engine(work: Path, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[DuckDBEngine]:
+    """An engine whose database is in a file of the folder `work`, which has none yet. `threads`: None for all cores."""
     connection = duckdb.connect(work / "recompute.duckdb")
     try:
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
-        connection.execute(f"SET memory_limit = '{memory_limit}'; SET temp_directory = '{_quoted(work / 'spilled')}'")
+        connection.execute(f"SET memory_limit = '{memory_limit}'; SET temp_directory = {_text(work / 'spilled')}")
         if threads is not None:
             connection.execute(f"SET threads = {threads:d}")
-        yield connection
+        yield DuckDBEngine(connection)
     finally:
         connection.close()
 
 
-def recompute(
-    connection: duckdb.DuckDBPyConnection,
-    export: Path,
-    scripts: Sequence[str],
-    judged_at: datetime,
-    as_of: datetime | None = None,
-) -> None:
-    """Run files of SQL on the export in a folder. Points are pending, active or expired at `judged_at` (UTC, without
-    zone); `as_of` leaves out what occurred later. Raises duckdb.Error.
-    """
-    connection.execute(f"SET file_search_path = '{_quoted(export)}'")
-    connection.execute("CREATE TABLE parameters (judged_at TIMESTAMP, as_of TIMESTAMP)")
-    connection.execute("INSERT INTO parameters VALUES (?, ?)", [judged_at, as_of or FOREVER])
-    for script in (ENGINE, *scripts):
-        for statement in statements(script):
-            connection.execute(statement)
-
-
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("'", "''")
+def _text(path: Path) -> str:
+    return "'" + str(path.absolute()).replace("'", "''") + "'"

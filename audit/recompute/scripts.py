@@ -1,4 +1,4 @@
-"""The SQL files, statement by statement, and the tables they make."""
+"""The SQL files, statement by statement, and the tables that they leave."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Final
 
 LAYERS: Final = "1_layers.sql"
 BALANCES: Final = "2_balances.sql"
-LOTS: Final = "3_lots.sql"
-TRIAL_BALANCE: Final = "4_trial_balance.sql"
-LIFETIME: Final = "5_lifetime.sql"
-SATISFACTION: Final = "6_satisfaction.sql"
-ACCRUALS: Final = "7_accruals.sql"
-RETURNS: Final = "8_returns.sql"
-ALLOCATIONS: Final = "9_allocations.sql"
 
-FIGURES: Final = (LAYERS, BALANCES, LOTS, TRIAL_BALANCE, LIFETIME, SATISFACTION)
-"""Files that compute figures: of everything that is recorded, or of what had occurred by an instant."""
-CHECKS: Final = (ACCRUALS, RETURNS, ALLOCATIONS)
-"""Files that execute decisions again; they need everything that is recorded, and the figures."""
+FIGURES: Final = (
+    LAYERS,
+    BALANCES,
+    "3_lots.sql",
+    "4_trial_balance.sql",
+    "5_lifetime.sql",
+    "6_satisfaction.sql",
+    "events_behind.sql",
+)
+"""Files that compute figures, each from the tables of those before it."""
+CHECKS: Final = ("7_accruals.sql", "8_returns.sql", "9_allocations.sql")
+"""Files that execute decisions again; they need the tables of all figures, of whole programmes."""
 
 RESULTS: Final = (
     "recomputed_balances",
@@ -33,8 +34,14 @@ RESULTS: Final = (
     "found_in_postings",
 )
 """Tables that the files of figures leave to readers."""
-FINDINGS: Final = ("found_in_postings", "found_in_accruals", "found_in_returns", "found_in_allocations", "found_in_arrears")
-"""Tables of what is recorded and should not be, all of the same columns."""
+FINDINGS: Final = (
+    "found_in_postings",
+    "found_in_accruals",
+    "found_in_returns",
+    "found_in_allocations",
+    "found_in_arrears",
+)
+"""Tables of what is recorded and should not be: finding, journal, position, member, what, expected, recorded."""
 
 
 def statements(name: str) -> list[str]:

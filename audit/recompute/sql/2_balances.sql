@@ -42,18 +42,17 @@ LEFT JOIN (
     GROUP BY journal, position
 ) AS arrived USING (journal, position);
 
+CREATE TABLE status_changes AS
+SELECT journal, position, member, CASE topic WHEN 'member-closed.v1' THEN 'closed'
+    WHEN 'member-erased.v1' THEN 'erased' ELSE 'open' END AS status
+FROM events WHERE topic IN ('member-enrolled.v1', 'member-closed.v1', 'member-erased.v1')
+UNION ALL
+SELECT journal, position, member, CASE topic WHEN 'members-merged.v1' THEN 'merged' ELSE 'open' END
+FROM movements
+WHERE (topic = 'members-merged.v1' AND said.side = 'out') OR (topic = 'merge-undone.v1' AND said.side = 'in');
+
 CREATE TEMPORARY VIEW statuses AS
-SELECT journal, member, max_by(status, position) AS status
-FROM (
-    SELECT journal, position, member, CASE topic WHEN 'member-closed.v1' THEN 'closed'
-        WHEN 'member-erased.v1' THEN 'erased' ELSE 'open' END AS status
-    FROM events WHERE topic IN ('member-enrolled.v1', 'member-closed.v1', 'member-erased.v1')
-    UNION ALL
-    SELECT journal, position, member, CASE topic WHEN 'members-merged.v1' THEN 'merged' ELSE 'open' END
-    FROM movements
-    WHERE (topic = 'members-merged.v1' AND said.side = 'out') OR (topic = 'merge-undone.v1' AND said.side = 'in')
-) AS changed
-GROUP BY journal, member;
+SELECT journal, member, max_by(status, position) AS status FROM status_changes GROUP BY journal, member;
 
 CREATE TABLE recomputed_balances AS
 SELECT seen.journal, seen.member, coalesce(status, 'unknown') AS status, seen.version, seen.position,

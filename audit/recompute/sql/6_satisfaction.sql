@@ -72,7 +72,7 @@ SELECT journal, per, value, day, instrument, lowest, highest, count(*) AS answer
     CAST(sum(CASE WHEN score IS NOT NULL AND satisfied THEN 1 ELSE 0 END) AS BIGINT) AS satisfied,
     CAST(sum(weighted) AS BIGINT) AS weighted, CAST(coalesce(sum(score), 0) AS BIGINT) AS score_millionths,
     CAST(coalesce(sum(CAST(score AS DECIMAL(18, 0)) * CAST(score AS DECIMAL(18, 0))), 0) AS DECIMAL(38, 0))
-        AS square_billionths
+        AS square_trillionths
 FROM placed_scores GROUP BY journal, per, value, day, instrument, lowest, highest;
 
 -- By month, of the programme: NPS is the share of promoters less that of detractors, CSAT the share of satisfied
@@ -90,46 +90,49 @@ JOIN (SELECT DISTINCT journal, programme FROM events) AS journals
 WHERE per = 'programme'
 GROUP BY journals.programme, month_of(day), instrument;
 
--- Complaints and follow-ups. What is resolved or kept is the one of that name that was opened at the instant named.
+-- Complaints and follow-ups. What is resolved or kept is the newest of that name; until is where the next one of the
+-- name begins. No purchase names a touchpoint, and no follow-up a store.
 CREATE TEMPORARY VIEW service AS
 SELECT said_service.journal, said_service.position, said_service.member, said_service.id, said_service.topic,
     said_service.occurred_at, zones.zone, coalesce(said_service.said.channel, '') AS channel,
     coalesce(said_service.said.store, '') AS store, coalesce(said_service.said.touchpoint, '') AS touchpoint,
     said_service.said.complaint AS complaint, said_service.said.follow_up AS follow_up,
-    instant(said_service.said.opened_at) AS opened_at, instant(said_service.said.due_at) AS due_at
+    instant(said_service.said.due_at) AS due_at,
+    lead(said_service.position) OVER (PARTITION BY said_service.topic, said_service.journal, said_service.member,
+        said_service.id ORDER BY said_service.position) AS until
 FROM said_service LEFT JOIN zones ON zones.programme = said_service.programme;
 
-CREATE TEMPORARY VIEW served AS
-SELECT journal, day, channel, store, '' AS touchpoint, 1 AS purchases, 0 AS complaints, 0 AS resolved,
+CREATE TABLE served AS
+SELECT journal, position, day, channel, store, NULL AS touchpoint, 1 AS purchases, 0 AS complaints, 0 AS resolved,
     0 AS resolution_microseconds, 0 AS follow_ups, 0 AS follow_ups_in_time, 0 AS follow_ups_late
 FROM purchases
 UNION ALL
-SELECT journal, local_day(occurred_at, zone), channel, store, touchpoint, 0, 1, 0, 0, 0, 0, 0
+SELECT journal, position, local_day(occurred_at, zone), channel, store, touchpoint, 0, 1, 0, 0, 0, 0, 0
 FROM service WHERE topic = 'complaint-opened.v1'
 UNION ALL
-SELECT ended.journal, local_day(ended.occurred_at, ended.zone), opened.channel, opened.store, opened.touchpoint, 0, 0,
-    1, microseconds_between(opened.occurred_at, ended.occurred_at), 0, 0, 0
+SELECT ended.journal, ended.position, local_day(ended.occurred_at, ended.zone), opened.channel, opened.store,
+    opened.touchpoint, 0, 0, 1, microseconds_between(opened.occurred_at, ended.occurred_at), 0, 0, 0
 FROM service AS ended JOIN service AS opened ON opened.topic = 'complaint-opened.v1' AND opened.journal = ended.journal
     AND opened.member = ended.member AND opened.id = ended.complaint AND opened.position < ended.position
-    AND opened.occurred_at = ended.opened_at
+    AND (opened.until IS NULL OR opened.until > ended.position)
 WHERE ended.topic = 'complaint-resolved.v1'
 UNION ALL
-SELECT journal, local_day(due_at, zone), channel, store, touchpoint, 0, 0, 0, 0, 1, 0, 0
+SELECT journal, position, local_day(due_at, zone), channel, store, touchpoint, 0, 0, 0, 0, 1, 0, 0
 FROM service WHERE topic = 'follow-up-scheduled.v1'
 UNION ALL
-SELECT ended.journal, local_day(promised.due_at, ended.zone), promised.channel, promised.store, promised.touchpoint, 0,
-    0, 0, 0, 0, CASE WHEN ended.occurred_at <= promised.due_at THEN 1 ELSE 0 END,
+SELECT ended.journal, ended.position, local_day(promised.due_at, ended.zone), promised.channel, promised.store,
+    promised.touchpoint, 0, 0, 0, 0, 0, CASE WHEN ended.occurred_at <= promised.due_at THEN 1 ELSE 0 END,
     CASE WHEN ended.occurred_at > promised.due_at THEN 1 ELSE 0 END
 FROM service AS ended JOIN service AS promised ON promised.topic = 'follow-up-scheduled.v1'
     AND promised.journal = ended.journal AND promised.member = ended.member AND promised.id = ended.follow_up
-    AND promised.position < ended.position AND promised.due_at = ended.due_at
+    AND promised.position < ended.position AND (promised.until IS NULL OR promised.until > ended.position)
 WHERE ended.topic = 'follow-up-completed.v1';
 
 CREATE TEMPORARY VIEW placed_service AS
 SELECT served.*, 'programme' AS per, '' AS value FROM served
 UNION ALL SELECT served.*, 'channel', channel FROM served
 UNION ALL SELECT served.*, 'store', store FROM served
-UNION ALL SELECT served.*, 'touchpoint', touchpoint FROM served;
+UNION ALL SELECT served.*, 'touchpoint', touchpoint FROM served WHERE touchpoint IS NOT NULL;
 
 CREATE TABLE recomputed_service_days AS
 SELECT journal, per, value, day, CAST(sum(purchases) AS BIGINT) AS purchases,

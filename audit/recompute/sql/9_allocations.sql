@@ -17,7 +17,8 @@ GROUP BY clawbacks.journal, clawbacks.position, clawbacks.member, clawbacks.occu
     clawbacks.policy
 UNION ALL
 SELECT journal, position, member, occurred_at, topic, NULL, NULL, 'everything'
-FROM movements WHERE topic IN ('member-closed.v1', 'member-erased.v1');
+FROM movements
+WHERE topic IN ('member-closed.v1', 'member-erased.v1') OR (topic = 'members-merged.v1' AND said.side = 'out');
 
 -- The layers that an event may take from: first those of rank 1, then 2, then 3; in each in the order of spending.
 CREATE TEMPORARY VIEW eligible_layers AS

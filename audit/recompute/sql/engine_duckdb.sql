@@ -1,5 +1,5 @@
 -- What DuckDB needs so that the numbered files, which are the same for both engines, run on it.
--- Before: the table parameters (docs/recompute.md), and the folder of the export as the current one.
+-- Before: the view exported, of the rows of the export, and the table parameters (docs/recompute.md).
 
 -- An instant as the events write it, in UTC.
 CREATE OR REPLACE MACRO instant(written) AS CASE
@@ -14,33 +14,34 @@ CREATE OR REPLACE MACRO get_json_object(written, path) AS json(written) ->> path
 -- The whole part of a quotient of integers that are not negative.
 CREATE OR REPLACE MACRO quotient(dividend, divisor) AS
     CAST(CAST(dividend AS HUGEINT) // CAST(divisor AS HUGEINT) AS BIGINT);
--- The day of an instant in a time zone.
+-- The day of an instant in a time zone; at the end of the calendar the last one.
 CREATE OR REPLACE MACRO local_day(instant_utc, zone) AS
-    CAST(timezone(zone, timezone('UTC', instant_utc)) AS DATE);
+    least(CAST(timezone(zone, timezone('UTC', instant_utc)) AS DATE), DATE '9999-12-31');
+-- Names without repetition, in order, a comma between them.
+CREATE OR REPLACE MACRO names(name) AS string_agg(DISTINCT name, ',' ORDER BY name);
 -- Whole seconds and microseconds between two instants, as microseconds.
 CREATE OR REPLACE MACRO microseconds_between(earlier, later) AS epoch_us(later) - epoch_us(earlier);
 -- The first day of a month.
 CREATE OR REPLACE MACRO month_of(day) AS CAST(date_trunc('month', day) AS DATE);
 
-CREATE VIEW events AS
+CREATE TEMPORARY VIEW events AS
 SELECT journal, position, stream_version, topic, programme, member,
     make_timestamp(epoch_us(occurred_at)) AS occurred_at, make_timestamp(epoch_us(recorded_at)) AS recorded_at,
     source, id, state
-FROM read_parquet('events/*/*.parquet', hive_partitioning = false)
-WHERE occurred_at <= (SELECT timezone('UTC', as_of) FROM parameters);
+FROM exported;
 
 -- What events say: each of these views has the columns of events, and a struct said with the fields of its topics.
 
-CREATE VIEW said_programmes AS
+CREATE TEMPORARY VIEW said_programmes AS
 SELECT * EXCLUDE (state), from_json(state, '{"time_zone": "VARCHAR"}') AS said
 FROM events WHERE topic = 'programme-created.v1';
 
-CREATE VIEW said_accruals AS
+CREATE TEMPORARY VIEW said_accruals AS
 SELECT * EXCLUDE (state), from_json(state, '{"lot": "VARCHAR", "points": "BIGINT", "repaid": "BIGINT",
     "available_at": "VARCHAR", "expires_at": "VARCHAR"}') AS said
 FROM events WHERE topic = 'points-accrued.v1';
 
-CREATE VIEW said_movements AS
+CREATE TEMPORARY VIEW said_movements AS
 SELECT * EXCLUDE (state), from_json(state, '{"points": "BIGINT", "repaid": "BIGINT", "due": "BIGINT",
     "waived": "BIGINT", "arrears": "BIGINT", "arrears_written_off": "BIGINT", "side": "VARCHAR", "policy": "VARCHAR",
     "terms": "INTEGER", "purchase": "VARCHAR", "purchase_source": "VARCHAR",
@@ -56,11 +57,11 @@ FROM events WHERE topic IN (
     'points-expired.v1', 'points-clawed-back.v1', 'points-adjusted.v1', 'points-transferred-out.v1',
     'points-transferred-in.v1', 'members-merged.v1', 'merge-undone.v1', 'member-closed.v1', 'member-erased.v1');
 
-CREATE VIEW said_merges AS
+CREATE TEMPORARY VIEW said_merges AS
 SELECT * EXCLUDE (state), from_json(state, '{"side": "VARCHAR", "other": "VARCHAR"}') AS said
 FROM events WHERE topic IN ('members-merged.v1', 'merge-undone.v1');
 
-CREATE VIEW said_purchases AS
+CREATE TEMPORARY VIEW said_purchases AS
 SELECT * EXCLUDE (state, said),
     list_transform(said.lines, lambda line, number: {'number': number - 1, 'line': line}) AS lines, said
 FROM (
@@ -70,18 +71,22 @@ FROM (
     FROM events WHERE topic = 'purchase-recorded.v1'
 ) AS decoded;
 
-CREATE VIEW said_returns AS
+CREATE TEMPORARY VIEW said_returns AS
 SELECT * EXCLUDE (state), from_json(state, '{"amount_minor": "BIGINT", "terms": "INTEGER",
     "matches": [{"purchase": "VARCHAR", "purchase_source": "VARCHAR", "lines": [["BIGINT"]], "points_due": "BIGINT",
         "cost_minor": "BIGINT"}],
     "unmatched": [{"quantity": "BIGINT", "amount_minor": "BIGINT"}], "unmatched_points_due": "BIGINT"}') AS said
 FROM events WHERE topic = 'purchase-returned.v1';
 
-CREATE VIEW said_costs AS
+CREATE TEMPORARY VIEW said_costs AS
 SELECT * EXCLUDE (state), from_json(state, '{"amount_minor": "BIGINT"}') AS said
 FROM events WHERE topic = 'cost-attributed.v1';
 
-CREATE VIEW said_earnings AS
+CREATE TEMPORARY VIEW said_wallets AS
+SELECT * EXCLUDE (state), from_json(state, '{"currency": "VARCHAR", "yearly_spend_minor": "BIGINT"}') AS said
+FROM events WHERE topic = 'wallet-share-surveyed.v1';
+
+CREATE TEMPORARY VIEW said_earnings AS
 SELECT * EXCLUDE (state, said), said,
     list_transform(said.weights, lambda weight, number: {'number': number - 1, 'weight': weight}) AS weights,
     list_transform(said.parts, lambda part, number: {'number': number - 1, 'part': part}) AS parts
@@ -93,7 +98,7 @@ FROM (
     FROM events WHERE topic = 'points-accrued.v1'
 ) AS decoded;
 
-CREATE VIEW said_terms AS
+CREATE TEMPORARY VIEW said_terms AS
 SELECT * EXCLUDE (state), from_json(state, '{"version": "INTEGER", "document": {
     "earning": {"rate": "VARCHAR", "rounding": "VARCHAR", "stacking": "VARCHAR",
         "base": {"include_categories": ["VARCHAR"], "exclude_categories": ["VARCHAR"], "tax": "VARCHAR",
@@ -103,13 +108,13 @@ SELECT * EXCLUDE (state), from_json(state, '{"version": "INTEGER", "document": {
     "returns": {"policy": "VARCHAR"}}}') AS said
 FROM events WHERE topic = 'terms-published.v1';
 
-CREATE VIEW said_answers AS
+CREATE TEMPORARY VIEW said_answers AS
 SELECT * EXCLUDE (state), from_json(state, '{"instrument": "VARCHAR", "scale": ["BIGINT"], "touchpoint": "VARCHAR",
     "channel": "VARCHAR", "store": "VARCHAR", "weights": "MAP(VARCHAR, BIGINT)"}') AS said
 FROM events WHERE topic = 'survey-answered.v1';
 
 -- The numbers among the answers, as they are written; texts are left out.
-CREATE VIEW survey_numbers AS
+CREATE TEMPORARY VIEW survey_numbers AS
 SELECT journal, position, entry.key AS question, CAST(entry.value AS VARCHAR) AS number
 FROM (
     SELECT journal, position,
@@ -118,7 +123,7 @@ FROM (
 ) AS answered
 WHERE json_type(entry.value) <> 'VARCHAR';
 
-CREATE VIEW said_service AS
+CREATE TEMPORARY VIEW said_service AS
 SELECT * EXCLUDE (state), from_json(state, '{"touchpoint": "VARCHAR", "channel": "VARCHAR", "store": "VARCHAR",
     "complaint": "VARCHAR", "opened_at": "VARCHAR", "follow_up": "VARCHAR", "due_at": "VARCHAR"}') AS said
 FROM events WHERE topic IN (
