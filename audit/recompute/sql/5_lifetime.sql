@@ -70,7 +70,8 @@ GROUP BY journal, member;
 
 CREATE TEMPORARY VIEW purchase_places AS
 SELECT journal, member, min(occurred_at) AS first_purchase_at, max(occurred_at) AS last_purchase_at,
-    names(CASE WHEN channel <> '' THEN channel END) AS channels, names(CASE WHEN store <> '' THEN store END) AS stores
+    array_join(array_sort(collect_set(nullif(channel, ''))), ',') AS channels,
+    array_join(array_sort(collect_set(nullif(store, ''))), ',') AS stores
 FROM purchases GROUP BY journal, member;
 
 -- What a member said last to spend in a year; of one instant, what was recorded last.

@@ -17,8 +17,9 @@ CREATE OR REPLACE MACRO quotient(dividend, divisor) AS
 -- The day of an instant in a time zone; at the end of the calendar the last one.
 CREATE OR REPLACE MACRO local_day(instant_utc, zone) AS
     least(CAST(timezone(zone, timezone('UTC', instant_utc)) AS DATE), DATE '9999-12-31');
--- Names without repetition, in order, a comma between them.
-CREATE OR REPLACE MACRO names(name) AS string_agg(DISTINCT name, ',' ORDER BY name);
+-- The different values of a column, and a list as text.
+CREATE OR REPLACE MACRO collect_set(value) AS list(DISTINCT value) FILTER (value IS NOT NULL);
+CREATE OR REPLACE MACRO array_join(list, separator) AS array_to_string(list, separator);
 -- Whole seconds and microseconds between two instants, as microseconds.
 CREATE OR REPLACE MACRO microseconds_between(earlier, later) AS epoch_us(later) - epoch_us(earlier);
 -- The first day of a month.
