@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ingest, kafka, memory, projections, proofs, redemptions, scale, verify
+from benchmarks import ingest, kafka, memory, projections, proofs, recompute, redemptions, scale, verify
 from benchmarks.measuring import embedded_server, write_result
 from service import runtime
 
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "memory": memory.measure,
     "verify": verify.measure,
     "proofs": proofs.measure,
+    "recompute": recompute.measure,
     "scale": scale.measure,
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
 from audit.export import export
 from audit.recompute.duckdb_engine import MEMORY_LIMIT, duckdb_engine
@@ -32,9 +33,7 @@ POINTS = 100
 SEGMENT_EVENTS = 100_000
 ROW_GROUP_EVENTS = 20_000
 JUDGED_AT = STARTS_AT.replace(tzinfo=None) + timedelta(days=400)
-TOTALS = (
-    "SELECT count(*), sum(earned), sum(spent), sum(open), count(DISTINCT member) FROM recomputed_balances"
-)
+TOTALS = "SELECT count(*), sum(earned), sum(spent), sum(open), count(DISTINCT member) FROM recomputed_balances"
 
 
 def measure(server_dsn: str, events_count: int = 2_000_000) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def measure(server_dsn: str, events_count: int = 2_000_000) -> dict[str, Any]:
         copies = -(-events_count // recorded)
         small = sorted((folder / "small").rglob("*.parquet"))
         large = _multiplied(small, folder / "large", copies)
-        events = recorded * copies
+        events = _count(large)
         once = _run(folder / "once", small, recorded, (LAYERS, BALANCES))[1]
         result: dict[str, Any] = {"events": events, "threads": THREADS, "memory_limit": MEMORY_LIMIT}
         for what, scripts in {
@@ -88,27 +87,30 @@ def _export(dsn: str, folder: Path) -> int:
 
 
 def _multiplied(files: Sequence[Path], folder: Path, copies: int) -> list[Path]:
-    """Segments with every event `copies` times: the names of members have another number each time."""
+    """Segments with every event of a member `copies` times: the names of members have another number each time."""
     folder.mkdir()
     listed = ", ".join(f"'{path}'" for path in files)
     made = []
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE small AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)")
-        ((events,),) = connection.execute("SELECT count(*) FROM small").fetchall()
+        ((events,),) = connection.execute("SELECT count(member) FROM small").fetchall()
         a_file = max(1, SEGMENT_EVENTS // events)
         for first in range(0, copies, a_file):
             made.append(folder / f"{first:06d}.parquet")
             connection.execute(
                 "COPY (SELECT small.* REPLACE ("
-                " position + copy * (SELECT count(*) FROM small) AS position,"
-                " CASE WHEN member IS NOT NULL THEN member || '-' || copy END AS member,"
+                f" position + copy * {events} AS position, member || '-' || copy AS member,"
                 " CASE WHEN member IS NULL THEN state ELSE replace(state, '\"member\":\"' || member || '\"',"
                 "   '\"member\":\"' || member || '-' || copy || '\"') END AS state)"
                 f" FROM small, range({first}, {min(copies, first + a_file)}) AS copies (copy)"
-                f" ORDER BY position) TO '{made[-1]}'"
+                f" WHERE copy = 0 OR member IS NOT NULL ORDER BY position) TO '{made[-1]}'"
                 f" (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_EVENTS})"
             )
     return made
+
+
+def _count(files: Sequence[Path]) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in files)
 
 
 def _run(work: Path, files: Sequence[Path], events: int, scripts: Sequence[str]) -> tuple[float, tuple[int, ...]]:
