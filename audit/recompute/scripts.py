@@ -40,6 +40,7 @@ FINDINGS: Final = (
     "found_in_returns",
     "found_in_allocations",
     "found_in_arrears",
+    "found_in_pairs",
 )
 """Tables of what is recorded and should not be: finding, journal, position, member, what, expected, recorded."""
 

@@ -17,7 +17,7 @@ from audit.recompute.duckdb_engine import duckdb_engine
 from ledger import decider, earning, returns
 from ledger.commands import AccruePoints, EnrolMember
 from ledger.engine import Ledger
-from ledger.events import TOPICS, MemberEvent
+from ledger.events import TOPICS, MemberEvent, OpenedLot, PointsTransferredIn
 from ledger.store.database import Database, connect
 from ledger.store.migrations import migrate
 from projections.balances import Balances, read_balance
@@ -212,6 +212,17 @@ def lose_a_point_in_merges(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(decider, "_opened_lot", lambda layer, points: opened(layer, max(1, points - 1)))
 
 
+def receive_one_too_many(patch: pytest.MonkeyPatch) -> None:
+    received = decider.PointsTransferredIn
+
+    def receive(*, points: int, lots: list[OpenedLot], **of: Any) -> PointsTransferredIn:
+        if lots:
+            points, lots = points + 1, [replace(lots[0], points=lots[0].points + 1), *lots[1:]]
+        return received(points=points, lots=lots, **of)
+
+    patch.setattr(decider, "PointsTransferredIn", receive)
+
+
 @pytest.mark.parametrize(
     ("plant", "seed", "kind", "what"),
     [
@@ -222,6 +233,7 @@ def lose_a_point_in_merges(patch: pytest.MonkeyPatch) -> None:
         (forget_arrears, 3, "arrears", "points that repay arrears"),
         (waive_what_is_owed, 3, "allocation", "points that layers do not cover"),
         (lose_a_point_in_merges, 2, "allocation", "points taken from the layer of "),
+        (receive_one_too_many, 2, "pair", "points that leave one member less those that arrive"),
     ],
 )
 def test_a_bug_planted_in_decide_is_found(

@@ -30,6 +30,7 @@ SOON_READY = {
 TABLES = dict.fromkeys((*RESULTS, *FINDINGS))
 
 
+@pytest.mark.timeout(900)
 def test_both_engines_give_the_same_rows(database: Database, tmp_path: Path) -> None:
     from audit.recompute.spark_engine import spark_engine
 

@@ -126,3 +126,16 @@ FROM (
         AND arrears.position < incoming.position AND (arrears.until IS NULL OR arrears.until >= incoming.position)
 ) AS incoming
 WHERE expected <> repaid;
+
+-- What leaves one member arrives at another: both sides of a transfer, of a merge and of its undoing are of one command.
+CREATE TABLE found_in_pairs AS
+SELECT 'pair' AS finding, journal, position, member,
+    'points that leave one member less those that arrive at the other' AS what, '0' AS expected,
+    CAST(-total AS STRING) AS recorded
+FROM (
+    SELECT postings.journal, postings.position, postings.member, sum(transferred + merged) OVER (
+        PARTITION BY events.programme, events.source, events.id) AS total
+    FROM postings JOIN events ON events.journal = postings.journal AND events.position = postings.position
+    WHERE transferred <> 0 OR merged <> 0
+) AS sides
+WHERE total <> 0;
