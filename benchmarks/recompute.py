@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -49,7 +50,7 @@ def measure(server_dsn: str, events_count: int = 2_000_000) -> dict[str, Any]:
         small = sorted((folder / "small").rglob("*.parquet"))
         large = _multiplied(small, folder / "large", copies)
         events = _count(large)
-        once = _run(folder / "once", small, recorded, (LAYERS, BALANCES))[1]
+        once = _run(folder / "once", small, recorded, (LAYERS, BALANCES))[-1]
         result: dict[str, Any] = {"events": events, "threads": THREADS, "memory_limit": MEMORY_LIMIT}
         for what, scripts in {
             "balances": (LAYERS, BALANCES),
@@ -57,8 +58,10 @@ def measure(server_dsn: str, events_count: int = 2_000_000) -> dict[str, Any]:
             "figures_and_decisions": (*FIGURES, *CHECKS),
         }.items():
             rounds = [_run(folder / f"{what}-{number}", large, events, scripts) for number in range(ROUNDS)]
-            assert {found for _, found in rounds} == {tuple(copies * value for value in once)}, (what, once)
-            result[f"events_per_s_{what}"] = round(events / median([taken for taken, _ in rounds]))
+            assert {found for *_, found in rounds} == {tuple(copies * value for value in once)}, (what, once)
+            result[f"events_per_s_{what}"] = round(events / median([taken for taken, *_ in rounds]))
+            busy = median([busy for _, busy, _ in rounds])
+            result[f"processor_us_per_event_{what}"] = round(busy / events * 1e6, 2)
         return result
 
 
@@ -113,10 +116,14 @@ def _count(files: Sequence[Path]) -> int:
     return sum(pq.read_metadata(path).num_rows for path in files)
 
 
-def _run(work: Path, files: Sequence[Path], events: int, scripts: Sequence[str]) -> tuple[float, tuple[int, ...]]:
-    """Seconds from an empty database to the tables, and totals of the balances."""
+def _run(
+    work: Path, files: Sequence[Path], events: int, scripts: Sequence[str]
+) -> tuple[float, float, tuple[int, ...]]:
+    """Seconds from an empty database to the tables, processor seconds of all threads, and totals of the balances."""
     work.mkdir()
     with duckdb_engine(work, threads=THREADS) as engine:
+        busy = time.process_time()
         taken = seconds(lambda: recompute(engine, files, {1: events}, JUDGED_AT, scripts))
+        busy = time.process_time() - busy
         (totals,) = engine.rows(TOTALS)
-    return taken, totals
+    return taken, busy, totals
