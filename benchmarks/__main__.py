@@ -24,6 +24,7 @@ from benchmarks import (
     projections,
     proofs,
     read_models,
+    recompute,
     redemptions,
     satisfaction,
     scale,
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "verify": verify.measure,
     "proofs": proofs.measure,
     "export": export.measure,
+    "recompute": recompute.measure,
     "scale": scale.measure,
 }
 

@@ -18,7 +18,7 @@ from projections.batch import HistoryGap
 from projections.checkpoints import ProjectionOutdated
 from projections.comparison import Comparison, compare
 from projections.rebuild import RebuildRefused
-from service import cli_audit_sources, cli_certificates, cli_proofs, cli_replay
+from service import cli_audit_sources, cli_certificates, cli_proofs, cli_recompute, cli_replay
 from service.console import EXIT_FAILURE, count, say, show_json, stop
 from service.read_models import read_models
 from service.settings import Settings
@@ -146,6 +146,7 @@ for command in (
     *cli_replay.COMMANDS,
     *cli_certificates.COMMANDS,
     *cli_audit_sources.COMMANDS,
+    *cli_recompute.COMMANDS,
 ):
     audit_group.add_command(command)
 

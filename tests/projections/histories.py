@@ -57,6 +57,7 @@ class History:
         names = (odd[number % len(odd)] if number % 2 else "m" for number in range(members))
         self.members = [f"{name}{number}" for number, name in enumerate(names)]
         self.events: list[Any] = []
+        self.commands: list[Any] = []
         self.now = START
         self._kept: dict[str, list[tuple[str, str, str]]] = {"purchase": [], "redemption": [], "hold": []}
         self._number = 0
@@ -81,12 +82,12 @@ class History:
         self._number += 1
         at = self.now + timedelta(hours=round(shift * 24))
         source, id = self._random.choice(["till", "shop\\2"]), f"{kind.__name__}-{self._number}"
-        decision = self._streams.handle(
-            kind(id=id, source=source, programme="club", occurred_at=at, member=member, **fields)
-        )
+        command = kind(id=id, source=source, programme="club", occurred_at=at, member=member, **fields)
+        decision = self._streams.handle(command)
         if isinstance(decision, Rejection):
             return
         self.now = max(self.now, at)
+        self.commands.append(command)
         if keeps:
             self._kept[keeps].append((member, source, id))
         self.events += [event for events in decision.values() for event in events]

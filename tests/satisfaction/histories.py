@@ -53,6 +53,7 @@ class History:
         self._streams = Streams([TERMS])
         self.members = [("back\\slash" if number % 2 else "m") + str(number) for number in range(members)]
         self.events: list[Any] = []
+        self.commands: list[Any] = []
         self.now = START
         self._open: dict[str, list[tuple[str, str]]] = {"complaint": [], "follow_up": []}
         self._number = 0
@@ -64,19 +65,19 @@ class History:
     def _ask(self, kind: Any, member: str, hours: float, id: str = "", **fields: Any) -> bool:
         self._number += 1
         at = self.now + timedelta(hours=hours, microseconds=self._number)
-        decision = self._streams.handle(
-            kind(
-                id=id or f"{kind.__name__}-{self._number}",
-                source=self._random.choice(["till", "shop\\2"]),
-                programme="club",
-                occurred_at=at,
-                member=member,
-                **fields,
-            )
+        command = kind(
+            id=id or f"{kind.__name__}-{self._number}",
+            source=self._random.choice(["till", "shop\\2"]),
+            programme="club",
+            occurred_at=at,
+            member=member,
+            **fields,
         )
+        decision = self._streams.handle(command)
         if isinstance(decision, Rejection):
             return False
         self.now = max(self.now, at)
+        self.commands.append(command)
         self.events += [self._weighted(event) for events in decision.values() for event in events]
         return True
 
