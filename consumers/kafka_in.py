@@ -36,7 +36,7 @@ from consumers.kafka_client import POLL_MS, Bounds, ClientSettings, GroupClient,
 from ledger.commands import AnyCommand
 from ledger.engine import Ledger
 from ledger.rejections import Rejection
-from ledger.store.database import sqlstate
+from ledger.store.database import sentence, sqlstate
 from ledger.store.sources import (
     Behind,
     Claim,
@@ -127,7 +127,7 @@ class Consumer:
                 except (KafkaError, LookupError) as error:
                     if isinstance(error, LookupError) and not began:
                         raise
-                    self._wait(stop, pause, f"Kafka does not answer: {_sentence(error)}", on_tick)
+                    self._wait(stop, pause, f"Kafka does not answer: {sentence(error)}", on_tick)
                     pause = min(2 * pause, RETRY_SECONDS_MAX)
                     continue
                 began, pause = True, RETRY_SECONDS
@@ -148,7 +148,7 @@ class Consumer:
                 try:
                     membership.step()
                 except KafkaError as error:
-                    self._wait(stop, RETRY_SECONDS, f"Kafka: {_sentence(error)}", on_tick)
+                    self._wait(stop, RETRY_SECONDS, f"Kafka: {sentence(error)}", on_tick)
                 while not self._taker.behind.empty():
                     membership.claim_again(self._taker.behind.get())
                 membership.courtesy(self._taker.completed)
@@ -169,10 +169,6 @@ class Consumer:
         on_tick(self.progress)
         stop.wait(seconds)
         self.progress.state = ""
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 # --- the member of the group --------------------------------------------------------------------------------------
@@ -327,7 +323,7 @@ class Membership:
         if error is not None:
             if not is_outage(error):
                 raise error
-            self._progress.state = f"the database does not answer: {_sentence(error)}"
+            self._progress.state = f"the database does not answer: {sentence(error)}"
             held.again_at = time.monotonic() + RETRY_SECONDS_MAX / 5
             return
         self._progress.state = ""
@@ -556,8 +552,8 @@ class Taker:
             except (PersistenceError, OSError) as error:
                 if not is_outage(error):
                     raise
-                self._progress.state = f"the database does not answer: {_sentence(error)}"
-                _log.warning("the database failed, trying again in %s s: %s", pause, _sentence(error))
+                self._progress.state = f"the database does not answer: {sentence(error)}"
+                _log.warning("the database failed, trying again in %s s: %s", pause, sentence(error))
                 if stop.wait(pause):
                     self._count(outcomes)
                     return
@@ -640,5 +636,5 @@ def _unprocessable(submission: Submission, error: Exception) -> Submission:
 
 
 def _failed_on(error: Exception) -> Rejection:
-    rule = f"the ledger failed on it: {type(error).__name__}: {_sentence(error)}"
+    rule = f"the ledger failed on it: {type(error).__name__}: {sentence(error)}"
     return Rejection("UNPROCESSABLE", "message", rule)

@@ -33,7 +33,7 @@ from consumers.publisher import Publication, Publisher, close_quietly
 from consumers.relayed_balances import lay_out_balances, projected, read_balances
 from consumers.relayed_events import END, EventLayout, Held, ReadBackFailed, Row, read_back, read_events
 from consumers.topics import WantedTopic, ensure_topics
-from ledger.store.database import Database, PgConnection
+from ledger.store.database import Database, PgConnection, sentence
 from ledger.store.listener import Listener
 
 TOPIC: Final = "loyalty.events"
@@ -188,8 +188,8 @@ class Relay:
         except (PersistenceError, psycopg2.Error, KafkaError, OSError) as error:
             self.close()
             self.progress.failures += 1
-            self.progress.state = f"trying again: {_sentence(error)}"
-            _log.warning("relay: %s; trying again in %s s", _sentence(error), RETRY_PAUSE_SECONDS)
+            self.progress.state = f"trying again: {sentence(error)}"
+            _log.warning("relay: %s; trying again in %s s", sentence(error), RETRY_PAUSE_SECONDS)
             stop.wait(RETRY_PAUSE_SECONDS)
 
     def _step(self, stop: Event) -> bool:
@@ -450,7 +450,3 @@ def _columns(pairs: Mapping[int, int]) -> tuple[list[int], list[int]]:
 
 def _lock_key(topic: str) -> int:
     return int.from_bytes(sha256(b"loyalty relay " + topic.encode()).digest()[:8], signed=True)
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

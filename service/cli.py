@@ -15,6 +15,7 @@ from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrations import MigrationError, migrate
 from service import (
     cli_audit,
+    cli_config,
     cli_expected,
     cli_export,
     cli_ingest,
@@ -30,7 +31,7 @@ from service import (
     runtime,
 )
 from service.console import EXIT_INTERRUPTED, count, say, stop
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.workspace import database_url
 
 
@@ -68,7 +69,12 @@ def cli(context: click.Context) -> None:
     LOYALTY_DATABASE_URL names a PostgreSQL server; unset, an embedded one runs in LOYALTY_DATA_DIR (./loyalty-data).
     LOYALTY_PROGRAMME is the programme where none is named.
     """
-    context.obj = Settings.from_environment()
+    if context.invoked_subcommand == cli_config.NAME:
+        return  # it says itself what is wrong with them
+    try:
+        context.obj = Settings.from_environment()
+    except SettingsError as error:
+        raise click.UsageError(f"{error} (loyalty config check says more)") from error
 
 
 @cli.command("migrate")
@@ -94,6 +100,7 @@ for module in (
     cli_expected,
     cli_steering,
     cli_export,
+    cli_config,
 ):
     for command in module.COMMANDS:
         cli.add_command(command)

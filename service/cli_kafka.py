@@ -20,18 +20,14 @@ from consumers.kafka_in import Consumer, ConsumeSettings, Progress
 from ledger.store import sources
 from ledger.store.database import Database
 from service.console import EXIT_FAILURE, EXIT_INTERRUPTED, count, instant, note, say, show_json, show_table, stop
+from service.options import bootstrap_option
 from service.read_models import read_models
 from service.settings import Settings
 from service.stopping import stopping
 from service.workspace import opened
 
-BOOTSTRAP: Final = "LOYALTY_KAFKA_BOOTSTRAP"
 PROGRESS_SECONDS: Final = 5.0
 AGE_SECONDS_MAX: Final = 5.0
-
-bootstrap_option = click.option(
-    "--bootstrap", required=True, envvar=BOOTSTRAP, help=f"host:port of a broker (or {BOOTSTRAP})."
-)
 
 
 @click.command("consume")

@@ -20,6 +20,7 @@ from ledger.store.database import Database
 from projections.checkpoints import ProjectionOutdated
 from projections.runner import Runner
 from service.console import EXIT_FAILURE, count, note, say, stop
+from service.options import bootstrap_option
 from service.read_models import catch_up, read_models
 from service.settings import Settings
 from service.stopping import stopping
@@ -46,7 +47,7 @@ def _topic(context: click.Context, param: click.Parameter, value: str) -> str:
 
 
 @click.command("relay")
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="A broker of the Kafka cluster.")
+@bootstrap_option
 @click.option("--topic", default=TOPIC, show_default=True, callback=_topic, help="For the events.")
 @click.option(
     "--balances-topic", default=BALANCES_TOPIC, show_default=True, callback=_topic, help="For the newest balances."
