@@ -82,7 +82,9 @@ class Progress(Struct, kw_only=True):
     ahead) + dropped (because the partition went to another consumer, which takes them).
 
     `lag` is messages behind the end of our partitions' logs. `state` says what is waited for, "" where nothing is.
-    `stopped` are the partitions that wait for a gap to be accepted, and why.
+    `stopped` are the partitions that wait for a gap to be accepted, and why. `lags` is `lag` by partition. The member
+    of the group was last at work at `turned_at`, by the monotonic clock; `in_hand_since` is when the batch that the
+    other thread has in hand was last tried, None where it has none.
     """
 
     read: int = 0
@@ -96,6 +98,9 @@ class Progress(Struct, kw_only=True):
     state: str = ""
     codes: Counter[str] = field(default_factory=Counter)
     stopped: dict[TopicPartition, str] = {}
+    lags: dict[TopicPartition, int] = {}
+    turned_at: float = field(default_factory=time.monotonic)
+    in_hand_since: float | None = None
 
 
 class Consumer:
@@ -145,6 +150,7 @@ class Consumer:
         try:
             while not stop.is_set():
                 self._taker.raise_failure()
+                self.progress.turned_at = time.monotonic()
                 try:
                     membership.step()
                 except KafkaError as error:
@@ -165,7 +171,7 @@ class Consumer:
             membership.close(self._taker.completed)
 
     def _wait(self, stop: Event, seconds: float, state: str, on_tick: Callable[[Progress], None]) -> None:
-        self.progress.state = state
+        self.progress.state, self.progress.turned_at = state, time.monotonic()
         on_tick(self.progress)
         stop.wait(seconds)
         self.progress.state = ""
@@ -464,7 +470,8 @@ class Membership:
 
     def _measure(self) -> None:
         ends = ((held, self._client.high_water(held.name)) for held in self._held.values() if held.claim is not None)
-        self._progress.lag = sum(max(end - held.position, 0) for held, end in ends if end is not None)
+        lags = {held.name: max(end - held.position, 0) for held, end in ends if end is not None}
+        self._progress.lags, self._progress.lag = lags, sum(lags.values())
 
 
 def _read(claimed: Claim, first: int, next_offset: int, messages: int) -> Read:
@@ -522,6 +529,7 @@ class Taker:
             while (batch := self._backlog.take()) is not None:
                 self.take(batch, stop)
                 self._backlog.done(batch)
+                self._progress.in_hand_since = None
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that consumes
             self._failure = error
             self._backlog.close()
@@ -534,6 +542,7 @@ class Taker:
         outcomes: list[Outcome | None] = [None] * len(submissions)
         pause = RETRY_SECONDS
         while reads:
+            self._progress.in_hand_since = time.monotonic()
             try:
                 self._handle(outcomes, submissions, batch.claims)
                 with self._ledger.database.connection() as cur:

@@ -31,7 +31,8 @@ OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 # Of what the migrations grant, that on which the promises rest: who writes may append, and nobody may change the log.
 _RIGHTS: Final = """
-SELECT format(CASE WHEN wanted THEN '%s must %s %s, but has no right to' ELSE '%s may not %s %s, but has the right to' END,
+SELECT format(
+    CASE WHEN wanted THEN '%s must %s %s, but has no right to' ELSE '%s may not %s %s, but has the right to' END,
     role, privilege, relation)
 FROM (VALUES
     ('loyalty_writer', 'events', 'SELECT', true),

@@ -35,7 +35,11 @@ def setting_option(*declarations: str, field: str, help: str, required: bool = F
 def bootstrap_option(function: F) -> F:
     """Add the option of the Kafka to talk to."""
     option = setting_option(
-        "--bootstrap", field="kafka_bootstrap", required=True, metavar="HOST:PORT", help="A broker of the Kafka cluster."
+        "--bootstrap",
+        field="kafka_bootstrap",
+        required=True,
+        metavar="HOST:PORT",
+        help="A broker of the Kafka cluster.",
     )
     return option(function)
 

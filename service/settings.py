@@ -44,7 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         str | None,
         _variable(
             "DATABASE_URL",
-            "the PostgreSQL server to use, as a libpq URI or `key=value` pairs; run `loyalty migrate` as the owner first",
+            "the PostgreSQL server to use, a libpq URI or `key=value` pairs; run `loyalty migrate` as the owner first",
             "a connection string of libpq, such as postgresql://user@host:5432/loyalty",
             "an embedded one",
         ),

@@ -35,9 +35,7 @@ def test_nothing_else_reads_the_environment(path: Path) -> None:
 def test_every_name_in_the_project_is_known() -> None:
     """Code, documentation, compose.yaml and tests name no variable that neither the table nor its exceptions have."""
     files = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "compose.yaml", ROOT / "Makefile", *CODE]
-    found = {
-        name for path in files for name in re.findall(r"\bLOYALTY_[A-Z_]+[A-Z]\b", path.read_text("utf-8"))
-    }
+    found = {name for path in files for name in re.findall(r"\bLOYALTY_[A-Z_]+[A-Z]\b", path.read_text("utf-8"))}
     assert found - NAMES - ELSEWHERE == set()
     assert len(found & NAMES) == len(NAMES)
 
@@ -85,8 +83,9 @@ def test_a_connection_string_that_cannot_be_read_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "dsn", ["postgresql://me:hunter2@host:5432/db?sslmode=require", "host=host user=me password=hunter2 sslpassword=hunter2"]
-)  # fmt: skip
+    "dsn",
+    ["postgresql://me:hunter2@host:5432/db?sslmode=require", "host=host user=me password=hunter2 sslpassword=hunter2"],
+)
 def test_a_password_is_masked(dsn: str) -> None:
     told = shown(variables()[0], {"LOYALTY_DATABASE_URL": dsn})
     assert "hunter2" not in told
