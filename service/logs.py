@@ -40,16 +40,21 @@ def _without_its_words(error: ErrorInfo) -> str:
     return "".join(traceback.format_tb(frames)) + named
 
 
-class _Text(logging.Formatter):
-    converter = time.gmtime
+class _Discreet(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # what another handler may have made of the exception
+        return super().format(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that logging gave it
         return _without_its_words(ei)
 
 
-class _Json(JsonFormatter):
-    def formatException(self, ei: Any) -> str:  # noqa: N802
-        return _without_its_words(ei)
+class _Text(_Discreet):
+    converter = time.gmtime
+
+
+class _Json(_Discreet, JsonFormatter):
+    pass
 
 
 class Troubles(logging.Handler):
