@@ -36,9 +36,10 @@ def projection_lags(cur: PgCursor) -> list[ProjectionLag]:
     """The lag of every read model."""
     models = read_models()
     cur.execute(
-        "SELECT name, (SELECT coalesce(sum(j.position - coalesce(p.position, 0)), 0)::bigint FROM journals j"
-        " LEFT JOIN projections p ON p.journal = j.journal AND p.projection = name AND p.version = wanted.version"
-        " WHERE j.kind = 'programme') FROM unnest(%s::text[], %s::int[]) wanted (name, version) ORDER BY name",
+        "SELECT wanted.name, (SELECT coalesce(sum(j.position - coalesce(p.position, 0)), 0)::bigint FROM journals j"
+        " LEFT JOIN projections p"
+        " ON p.journal = j.journal AND p.projection = wanted.name AND p.version = wanted.version"
+        " WHERE j.kind = 'programme') FROM unnest(%s::text[], %s::int[]) wanted (name, version) ORDER BY wanted.name",
         ([each.name for each in models], [each.version for each in models]),
     )
     return [ProjectionLag(*row) for row in cur.fetchall()]

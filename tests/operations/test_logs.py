@@ -116,7 +116,7 @@ def test_a_consumer_that_meets_everything_bad(database: Database, database_dsn: 
         wait_for(lambda: inflow.next_offsets().get(0) == len(messages))
         proxy.cut_all(refuse=True)
         send(kafka, inflow.topic, [encode(club.buy("m1", "b3"))])
-        wait_for(lambda: samples(ask(port, "/metrics").body).get("loyalty_log_messages_total{level=warning}", 0) > 0)
+        wait_for(lambda: samples(ask(port, "/metrics").body).get("loyalty_consumer_waiting") == 1)
         assert ask(port, "/health/ready").status == 503
         proxy.allow()
         wait_for(lambda: inflow.next_offsets().get(0) == len(messages) + 1)

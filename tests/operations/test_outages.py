@@ -88,7 +88,7 @@ def test_the_projector(club: Club, database: Database, database_dsn: str) -> Non
         found = samples(ask(port, "/metrics").body)
         assert found["loyalty_projection_lag_events{projection=balances}"] == 0
     with database.connection() as cur:
-        cur.execute("SELECT count(*), sum(active) FROM balances")
+        cur.execute("SELECT count(*), sum(open) FROM balances")
         assert cur.fetchone() == (20, 60)
 
 
