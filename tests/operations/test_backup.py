@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -81,6 +82,7 @@ def test_backup_and_restore(folder: Path) -> None:
             run("Backup", folder, LOYALTY_DATABASE_URL=dsn, BACKUP=str(folder / "backup"))
             writer.wait_for_more(WRITES)
         live = club.rows()
+        give_to_the_server(folder)
 
     restoring = run("Restore", folder, BACKUP=str(folder / "backup"), RESTORED=str(folder / "restored"))
     assert "Everything is as it was recorded" in restoring
@@ -96,6 +98,13 @@ def test_backup_and_restore(folder: Path) -> None:
         before = digests(database)
         rebuild(dsn, read_models())
         assert digests(database) == before
+
+
+def give_to_the_server(folder: Path) -> None:
+    """To whom the server runs as, which is another user where these tests run as root."""
+    owner = (folder / "live" / "postgres").stat()
+    for path in (folder / "backup", *(folder / "backup").rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 @contextmanager
