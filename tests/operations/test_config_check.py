@@ -15,6 +15,7 @@ from service.settings import PREFIX
 from tests.broker import Kafka
 from tests.cli.running import Loyalty
 from tests.conftest import execute_on
+from tests.operations.documented import block
 
 
 @pytest.fixture
@@ -119,7 +120,10 @@ def test_rights_that_are_missing_or_too_many(database_dsn: str) -> None:
 
 @pytest.mark.skipif("LOYALTY_TEST_DATABASE_URL" in os.environ, reason="a new login role needs a server that trusts it")
 def test_a_login_of_its_own_is_well(database_dsn: str, login: str) -> None:
-    execute_on(database_dsn, f"GRANT loyalty_writer, loyalty_reader TO {login}")
+    """With the statements of the documentation."""
+    create, *others = block("A login for the services", "sql").replace("loyalty_service", login).split(";\n")
+    assert create.startswith(f"CREATE ROLE {login} LOGIN")
+    execute_on(database_dsn, ";".join(others))
     checks = found(LOYALTY_DATABASE_URL=make_dsn(database_dsn, user=login))
     assert only(checks, "login") == ("ok", "is neither a superuser nor an owner of the tables")
 

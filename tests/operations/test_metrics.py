@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from ledger.group_commit import GroupCommit
 from ledger.measures import TransactionMeasure
 from ledger.store.database import Database
 from ledger.submissions import Submission
-from projections.runner import Runner
+from projections.runner import Progress, Runner
 from service.health import TURN_SECONDS_MAX, Health, Probe, Trouble
 from service.logs import logging_to_stderr
 from service.metrics import Metrics, of_consumer, of_database, of_log, of_relay, of_runner
@@ -27,6 +28,7 @@ from tests.engine.clubs import Club, J, statuses, submissions
 from tests.engine.test_group_commit import HeldLedger, queued
 from tests.faults.proxy import Proxy
 from tests.operations.asking import ask, samples
+from tests.operations.documented import ROOT
 
 
 @contextmanager
@@ -228,3 +230,27 @@ def test_not_ready_while_the_work_waits_and_not_alive_when_it_hangs(database_dsn
     hanging = health(database_dsn, idle_seconds=lambda: TURN_SECONDS_MAX + 1).live()
     assert not hanging.ok
     assert "nothing moved for 301 s" in hanging.checks["work"]
+
+
+def test_the_documentation_names_the_metrics_that_there_are(database_dsn: str) -> None:
+    """Every one of ours is in its table, and no other."""
+    metrics, probe = Metrics(), Probe(database_dsn)
+    with logging_to_stderr("text", "test") as troubles:
+        for source in (
+            of_consumer(kafka_in.Progress(lags={("in", 0): 3}, stopped={("in", 1): "a gap"})),
+            of_relay(relay.Progress(), lambda: 1),
+            of_runner(Progress()),
+            of_database(probe),
+            of_log(troubles),
+        ):
+            metrics.watch(source)
+        families = {family.name: family.type for family in metrics.registry.collect()}
+    probe.close()
+    ours = {
+        name + ("_total" if kind == "counter" else "") for name, kind in families.items() if name.startswith("loyalty_")
+    }
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    assert set(re.findall(r"\bloyalty_[a-z_]+(?=[`{])", page)) - ROLES == ours
+
+
+ROLES = {"loyalty_writer", "loyalty_reader"}
