@@ -9,7 +9,7 @@ import click
 
 from projections.runner import Runner
 from service.cli_reads import clearly
-from service.console import count, say
+from service.console import EXIT_INTERRUPTED, count, say, stop
 from service.metrics import of_runner
 from service.options import metrics_port_option
 from service.read_models import read_models
@@ -48,6 +48,9 @@ def project(settings: Settings, once: bool, threads: int, metrics_port: int | No
             with reporting(_Report(runner)):
                 clearly(lambda: runner.follow(stopped))
         say(f"Folded in {count(progress.events, 'event')}.")
+        if once and stopped.is_set():
+            _log.info("Stopped. The next one goes on where this one ended.")
+            stop(EXIT_INTERRUPTED)
 
 
 class _Report:

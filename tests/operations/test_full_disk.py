@@ -21,6 +21,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from ledger.engine import Ledger
 from ledger.store.database import Database, sqlstate
+from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
 from projections.runner import Runner
 from service.read_models import projection_lags, read_models
@@ -30,6 +31,7 @@ from tests.engine.clubs import Club, assert_sound, statuses, submissions
 
 DISK_FULL = "53100"
 DISK_MIB = 40
+SERVER_DISK_MIB = 160
 LEAVE_BYTES = 1 << 20
 MEMBERS = [f"m{n}" for n in range(50)]
 
@@ -138,3 +140,31 @@ def write_until_full(ledger: Ledger, club: Club) -> tuple[list[str], list[Persis
 def behind(database: Database) -> int:
     with database.connection() as cur:
         return sum(each.lag for each in projection_lags(cur))
+
+
+def test_a_log_of_the_server_that_cannot_grow() -> None:
+    """PostgreSQL stops where it cannot write its log. What was acknowledged before is there, once, when it is started
+    again with room, and the same batches go on.
+    """
+    with small_disk(SERVER_DISK_MIB) as disk:
+        server = EmbeddedPostgres(disk / "postgres")
+        dsn = server.start()
+        try:
+            migrate(dsn)
+            with closing(Database(dsn)) as database, closing(Ledger(database)) as ledger:
+                club = Club(database, 1).open(ledger)
+                ledger.handle(submissions([club.enrol(name) for name in MEMBERS]))
+                ballast = fill(disk, LEAVE_BYTES)
+                posted, _ = write_until_full(ledger, club)
+                ballast.unlink()
+                server.start()
+                there = {id for _, id in club.commands() if id.startswith("a-")}
+                assert there >= set(posted)
+                assert len(there) - len(posted) in (0, len(MEMBERS))  # the answer to one commit may have been lost
+                numbers = range(len(posted) // len(MEMBERS) + 2)
+                found = [status for n in numbers for status in statuses(ledger.handle(submissions(batch(club, n))))]
+                assert found.count("duplicate") == len(there)
+                assert set(found) == {"duplicate", "posted"}
+                assert_sound(club, ledger)
+        finally:
+            server.stop()
