@@ -236,6 +236,10 @@ class LogReader:
         )
         read_on(self._consumer)
 
+    def topics(self) -> set[str]:
+        """The topics there are."""
+        return set(self._consumer.topics())
+
     def bounds(self, topics: Sequence[str]) -> dict[TopicPartition, Bounds]:
         """What every partition of the topics holds."""
         return _bounds_of(self._consumer, _partitions_of(self._consumer, topics))

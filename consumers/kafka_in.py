@@ -37,7 +37,7 @@ from consumers.kafka_client import POLL_MS, Bounds, ClientSettings, GroupClient,
 from ledger.commands import AnyCommand
 from ledger.engine import Ledger
 from ledger.rejections import Rejection
-from ledger.store.database import sqlstate
+from ledger.store.database import sentence, sqlstate
 from ledger.store.sources import (
     Behind,
     Claim,
@@ -83,7 +83,9 @@ class Progress(Struct, kw_only=True):
     ahead) + dropped (because the partition went to another consumer, which takes them).
 
     `lag` is messages behind the end of our partitions' logs. `state` says what is waited for, "" where nothing is.
-    `stopped` are the partitions that wait for a gap to be accepted, and why.
+    `stopped` are the partitions that wait for a gap to be accepted, and why. `lags` is `lag` by partition. The member
+    of the group was last at work at `turned_at`, by the monotonic clock; `in_hand_since` is when the batch that the
+    other thread has in hand was last tried, None where it has none.
     """
 
     read: int = 0
@@ -97,6 +99,9 @@ class Progress(Struct, kw_only=True):
     state: str = ""
     codes: Counter[str] = field(default_factory=Counter)
     stopped: dict[TopicPartition, str] = {}
+    lags: dict[TopicPartition, int] = {}
+    turned_at: float = field(default_factory=time.monotonic)
+    in_hand_since: float | None = None
 
 
 class Consumer:
@@ -128,7 +133,7 @@ class Consumer:
                 except (KafkaError, LookupError) as error:
                     if isinstance(error, LookupError) and not began:
                         raise
-                    self._wait(stop, pause, f"Kafka does not answer: {_sentence(error)}", on_tick)
+                    self._wait(stop, pause, f"Kafka does not answer: {sentence(error)}", on_tick)
                     pause = min(2 * pause, RETRY_SECONDS_MAX)
                     continue
                 began, pause = True, RETRY_SECONDS
@@ -146,10 +151,11 @@ class Consumer:
         try:
             while not stop.is_set():
                 self._taker.raise_failure()
+                self.progress.turned_at = time.monotonic()
                 try:
                     membership.step()
                 except KafkaError as error:
-                    self._wait(stop, RETRY_SECONDS, f"Kafka: {_sentence(error)}", on_tick)
+                    self._wait(stop, RETRY_SECONDS, f"Kafka: {sentence(error)}", on_tick)
                 while not self._taker.behind.empty():
                     membership.claim_again(self._taker.behind.get())
                 membership.courtesy(self._taker.completed)
@@ -166,14 +172,10 @@ class Consumer:
             membership.close(self._taker.completed)
 
     def _wait(self, stop: Event, seconds: float, state: str, on_tick: Callable[[Progress], None]) -> None:
-        self.progress.state = state
+        self.progress.state, self.progress.turned_at = state, time.monotonic()
         on_tick(self.progress)
         stop.wait(seconds)
         self.progress.state = ""
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 # --- the member of the group --------------------------------------------------------------------------------------
@@ -328,7 +330,7 @@ class Membership:
         if error is not None:
             if not is_outage(error):
                 raise error
-            self._progress.state = f"the database does not answer: {_sentence(error)}"
+            self._progress.state = f"the database does not answer: {sentence(error)}"
             held.again_at = time.monotonic() + RETRY_SECONDS_MAX / 5
             return
         self._progress.state = ""
@@ -469,7 +471,8 @@ class Membership:
 
     def _measure(self) -> None:
         ends = ((held, self._client.high_water(held.name)) for held in self._held.values() if held.claim is not None)
-        self._progress.lag = sum(max(end - held.position, 0) for held, end in ends if end is not None)
+        lags = {held.name: max(end - held.position, 0) for held, end in ends if end is not None}
+        self._progress.lags, self._progress.lag = lags, sum(lags.values())
 
 
 def _read(claimed: Claim, first: int, next_offset: int, messages: int) -> Read:
@@ -528,6 +531,7 @@ class Taker:
                 if not self.take(batch, stop):
                     self._backlog.close()  # what follows may not be taken before it
                 self._backlog.done(batch)
+                self._progress.in_hand_since = None
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that consumes
             self._failure = error
             self._backlog.close()
@@ -540,6 +544,7 @@ class Taker:
         outcomes: list[Outcome | None] = [None] * len(submissions)
         pause = RETRY_SECONDS
         while reads:
+            self._progress.in_hand_since = time.monotonic()
             try:
                 self._handle(outcomes, submissions, batch.claims)
                 with self._ledger.database.connection() as cur:
@@ -558,8 +563,8 @@ class Taker:
             except (PersistenceError, OSError) as error:
                 if not is_outage(error):
                     raise
-                self._progress.state = f"the database does not answer: {_sentence(error)}"
-                _log.warning("the database failed, trying again in %s s: %s", pause, _sentence(error))
+                self._progress.state = f"the database does not answer: {sentence(error)}"
+                _log.warning("the database failed, trying again in %s s: %s", pause, sentence(error))
                 if stop.wait(pause):
                     self._count(outcomes)
                     return False
@@ -645,5 +650,5 @@ def _unprocessable(submission: Submission, error: Exception) -> Submission:
 
 
 def _failed_on(error: Exception) -> Rejection:
-    rule = f"the ledger failed on it: {type(error).__name__}: {_sentence(error)}"
+    rule = f"the ledger failed on it: {type(error).__name__}: {sentence(error)}"
     return Rejection("UNPROCESSABLE", "message", rule)

@@ -26,14 +26,14 @@ from typing import Final
 import psycopg2
 from eventsourcing.persistence import PersistenceError
 from kafka.errors import KafkaError
-from msgspec import Struct
+from msgspec import Struct, field
 
 from consumers.dead_letters import DeadLetters, DeadLetterTooLarge
 from consumers.publisher import Publication, Publisher, close_quietly
 from consumers.relayed_balances import lay_out_balances, projected, read_balances
 from consumers.relayed_events import END, EventLayout, Held, ReadBackFailed, Row, read_back, read_events
 from consumers.topics import WantedTopic, ensure_topics
-from ledger.store.database import Database, PgConnection
+from ledger.store.database import Database, PgConnection, sentence
 from ledger.store.listener import Listener
 
 TOPIC: Final = "loyalty.events"
@@ -63,13 +63,17 @@ class UnknownPosition(ValueError):
 
 
 class Progress(Struct, kw_only=True):
-    """What a relay did since it was made. `state` is what it does now, in words."""
+    """What a relay did since it was made. `state` is what it does now, in words; `trouble` what it waits out, "" where
+    nothing. It was last at work at `turned_at`, by the monotonic clock.
+    """
 
     state: str = "starting"
     events: int = 0
     balances: int = 0
     dead_letters: int = 0
     failures: int = 0
+    trouble: str = ""
+    turned_at: float = field(default_factory=time.monotonic)
 
 
 def lag(database: Database, topic: str = TOPIC) -> int:
@@ -161,6 +165,7 @@ class Relay:
         try:
             polled_at = -POLL_SECONDS
             while not stop.is_set():
+                self.progress.turned_at = time.monotonic()
                 if time.monotonic() - polled_at >= POLL_SECONDS:
                     polled_at = time.monotonic()
                     self._step_or_pause(stop)
@@ -185,11 +190,13 @@ class Relay:
         try:
             if self._opened() is not None:
                 self._step(stop)
+            self.progress.trouble = ""
         except (PersistenceError, psycopg2.Error, KafkaError, OSError) as error:
             self.close()
             self.progress.failures += 1
-            self.progress.state = f"trying again: {_sentence(error)}"
-            _log.warning("relay: %s; trying again in %s s", _sentence(error), RETRY_PAUSE_SECONDS)
+            self.progress.trouble = sentence(error)
+            self.progress.state = f"trying again: {self.progress.trouble}"
+            _log.warning("relay: %s; trying again in %s s", sentence(error), RETRY_PAUSE_SECONDS)
             stop.wait(RETRY_PAUSE_SECONDS)
 
     def _step(self, stop: Event) -> bool:
@@ -321,6 +328,7 @@ class _Session:
             raise _Stopped
         self._save(self._topic, reached, {at.partition: offset for at, offset in publication.next_offsets.items()})
         self._progress.events += count
+        self._progress.turned_at = time.monotonic()
         return count
 
     def _next_round(self) -> dict[int, tuple[str, list[Row]]]:
@@ -450,7 +458,3 @@ def _columns(pairs: Mapping[int, int]) -> tuple[list[int], list[int]]:
 
 def _lock_key(topic: str) -> int:
     return int.from_bytes(sha256(b"loyalty relay " + topic.encode()).digest()[:8], signed=True)
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

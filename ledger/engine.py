@@ -34,6 +34,7 @@ from ledger.commands import (
     UndoMerge,
 )
 from ledger.decider import other_member
+from ledger.measures import Observer
 from ledger.member import initial
 from ledger.programmes import ProgrammeInfo, journal_of, read_programme
 from ledger.store.database import Database, PgCursor, sqlstate
@@ -60,7 +61,7 @@ class Ledger:
     """The writer of a database's journals; safe to share between threads.
 
     `cache_weight_max` bounds memory (entries of member state, about 0.5 KiB each); `clock_tolerance` is how far ahead
-    of the database's clock a business time may be.
+    of the database's clock a business time may be; `on_transaction` hears of every transaction (ledger.measures).
     """
 
     def __init__(
@@ -69,9 +70,11 @@ class Ledger:
         *,
         cache_weight_max: int = CACHE_WEIGHT_MAX,
         clock_tolerance: timedelta = timedelta(days=7),
+        on_transaction: Observer | None = None,
     ) -> None:
         self.database = database
         self._clock_tolerance = clock_tolerance
+        self._on_transaction = on_transaction
         self._cache_weight_max = cache_weight_max
         self._caches: dict[int, MemberCache] = {}
         self._programmes: dict[str, ProgrammeInfo] = {}
@@ -222,6 +225,8 @@ class Ledger:
         for number, outcome in transaction.outcomes.items():
             if outcome.status != "taken" or outcomes[number] is None:
                 outcomes[number] = outcome
+        if self._on_transaction is not None:
+            self._on_transaction(transaction.measure)
 
     def _cache(self, journal: int, info: ProgrammeInfo | None) -> MemberCache:
         cache = self._caches.get(journal)

@@ -57,6 +57,10 @@ class GroupCommit:
         assert waiting.outcome is not None
         return waiting.outcome
 
+    def waiting(self) -> int:
+        """How many commands wait for the batch before them, about."""
+        return self._queue.qsize()
+
     def close(self) -> None:
         """Finish what was submitted and take no more."""
         with self._closing:

@@ -7,9 +7,11 @@ its outcomes stand: it is not decided again on what came after it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from time import perf_counter
 from typing import TypeAlias, cast, get_args
 
 from eventsourcing.persistence import IntegrityError
@@ -37,6 +39,7 @@ from ledger.commands import (
 from ledger.decider import Decision, PairDecision, decide, decide_pair, other_member
 from ledger.events import Event, MemberEnrolled, MemberEvent
 from ledger.evolver import evolve
+from ledger.measures import TransactionMeasure
 from ledger.member import STATE_LAYOUT, Member, freeze, initial, thaw
 from ledger.personal import is_personal, may_be_personal, owner, personal_data, with_sealed
 from ledger.programme_decider import ProgrammeState, decide_programme
@@ -121,8 +124,9 @@ class Transaction:
 
     def run(self, cur: PgCursor, caches: dict[int, MemberCache]) -> None:
         """Run it to the commit; `caches` are those of its journals, locked by the caller. Afterwards `outcomes` has the
-        outcome of each number, and `info` the programme as it was found.
+        outcome of each number, `info` the programme as it was found, and `measure` what it did.
         """
+        started = perf_counter()
         self._cur = cur
         self._heads: dict[int, Head] = {}
         self._touched: dict[int, dict[str, Member]] = {journal: {} for journal in self._work.journals}
@@ -131,11 +135,14 @@ class Transaction:
         self._numbers = self._work.numbers
         self.info = self._work.info
         self.outcomes = {}
+        self._refused: Counter[str] = Counter()
+        self._cached = self._loaded = 0
         try:
             self._open(caches)
             if self._work.claims is not None:
                 self._drop_taken(self._work.claims)
             self._load(caches)
+            opened = perf_counter()
             if self._sent is not None and self._is_recorded(self._sent):
                 self.outcomes = self._sent.outcomes
             else:
@@ -144,6 +151,7 @@ class Transaction:
                 self._keep_refused()
                 if self._work.claims is not None:
                     self._record_taken(self._work.claims)
+            decided = perf_counter()
             self._commit()
         except BaseException:
             for journal, cache in caches.items():
@@ -151,6 +159,24 @@ class Transaction:
             raise
         for journal, cache in caches.items():
             cache.settle(self._touched[journal], self._heads[journal].position)
+        self.measure = self._measured(opened - started, decided - opened, perf_counter() - decided)
+
+    def _measured(self, open_seconds: float, decide_seconds: float, commit_seconds: float) -> TransactionMeasure:
+        commands, posted = len(self._work.numbers), len(self._given)
+        taken = commands - len(self._numbers)
+        return TransactionMeasure(
+            commands=commands,
+            posted=posted,
+            duplicate=commands - posted - self._refused.total() - taken,
+            taken=taken,
+            rejected=self._refused,
+            events=sum(len(records) for records in self._records.values()),
+            cached=self._cached,
+            loaded=self._loaded,
+            open_seconds=open_seconds,
+            decide_seconds=decide_seconds,
+            commit_seconds=commit_seconds,
+        )
 
     # --- 1: lock, and catch up ---------------------------------------------------------------------------------
 
@@ -248,12 +274,15 @@ class Transaction:
     def _load_members(self, journal: int, names: Iterable[str]) -> None:
         cached, touched = self._caches[journal].members if journal in self._caches else {}, self._touched[journal]
         missing = []
+        touched_before = len(touched)
         for name in names:
             member = cached.get(name)
             if member is None:
                 missing.append(name)
             else:
                 touched[name] = member
+        self._cached += len(touched) - touched_before
+        self._loaded += len(missing)
         if missing:
             loaded, replayed = load_members(self._cur, journal, missing)
             touched.update(loaded)
@@ -470,6 +499,7 @@ class Transaction:
     # --- 4 and 5: append, keep, commit -------------------------------------------------------------------------
 
     def _keep_refused(self) -> None:
+        self._refused.update(each.rejection.code for each in self.outcomes.values() if each.rejection is not None)
         refused = [
             (self._submissions[number], outcome.rejection)
             for number, outcome in self.outcomes.items()

@@ -13,15 +13,16 @@ The order of a batch is the correctness argument:
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 from eventsourcing.persistence import PersistenceError
-from msgspec import Struct
+from msgspec import Struct, field
 
-from ledger.store.database import Database, PgCursor
+from ledger.store.database import Database, PgCursor, sentence
 from ledger.store.listener import Listener
 from projections.batch import Batch, read_batch
 from projections.checkpoints import lock_checkpoints, move_checkpoints
@@ -33,6 +34,19 @@ STOP_CHECK_SECONDS = 0.2
 RETRY_PAUSE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
+
+
+class Progress(Struct, kw_only=True):
+    """What a runner did since it was made: events folded, in batches, which took so long together. `trouble` is what it
+    waits out, "" where nothing. It was last at work at `turned_at`, by the monotonic clock.
+    """
+
+    events: int = 0
+    batches: int = 0
+    batch_seconds: float = 0.0
+    failures: int = 0
+    trouble: str = ""
+    turned_at: float = field(default_factory=time.monotonic)
 
 
 class Memory(Struct):
@@ -65,6 +79,8 @@ class Runner:
         self._batch_events_max = batch_events_max
         self._threads = threads
         self._memories: dict[int, Memory] = {}
+        self._counting = Lock()
+        self.progress = Progress()
 
     def run_once(self, stop: Event | None = None) -> int:
         """Fold until all journals are caught up with what was recorded when they were looked at; the events folded.
@@ -88,6 +104,7 @@ class Runner:
         waited = POLL_SECONDS
         try:
             while not stop.is_set():
+                self.progress.turned_at = time.monotonic()
                 if waited >= POLL_SECONDS:
                     waited = 0.0
                     self._run_or_pause(stop)
@@ -98,8 +115,10 @@ class Runner:
     def _run_or_pause(self, stop: Event) -> None:
         try:
             self.run_once(stop)
+            self.progress.trouble = ""
         except PersistenceError as error:
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.progress.failures += 1
+            self.progress.trouble = why = f"{type(error).__name__}: {sentence(error)}"
             _log.warning("projections: the database failed, trying again in %s s: %s", RETRY_PAUSE_SECONDS, why)
             stop.wait(RETRY_PAUSE_SECONDS)
 
@@ -126,6 +145,7 @@ class Runner:
 
     def advance(self, journal: int) -> int:
         """Fold one batch of a journal; how many events it had."""
+        started = time.monotonic()
         memory = self._memories.pop(journal, None)  # put back after the commit, else never
         with self._database.transaction(durable=False) as cur:
             positions = lock_checkpoints(cur, self._projections, journal)
@@ -139,7 +159,16 @@ class Runner:
             move_checkpoints(cur, self._projections, journal, batch.last)
         reached = {name: max(position, batch.last) for name, position in positions.items()}
         self._memories[journal] = Memory(reached, memory.kept)
+        self._count(len(batch.rows), started)
         return len(batch.rows)
+
+    def _count(self, events: int, started: float) -> None:
+        progress, now = self.progress, time.monotonic()
+        with self._counting:
+            progress.events += events
+            progress.batches += 1
+            progress.batch_seconds += now - started
+            progress.turned_at = now
 
 
 def fold_batch(cur: PgCursor, projection: Projection, batch: Batch, memory: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrations import MigrationError, migrate
 from service import (
     cli_audit,
+    cli_config,
     cli_expected,
     cli_export,
     cli_ingest,
@@ -22,6 +23,7 @@ from service import (
     cli_liability,
     cli_members,
     cli_programmes,
+    cli_project,
     cli_reads,
     cli_relay,
     cli_satisfaction,
@@ -31,7 +33,7 @@ from service import (
     runtime,
 )
 from service.console import EXIT_INTERRUPTED, count, say, stop
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.workspace import database_url
 
 
@@ -69,7 +71,12 @@ def cli(context: click.Context) -> None:
     LOYALTY_DATABASE_URL names a PostgreSQL server; unset, an embedded one runs in LOYALTY_DATA_DIR (./loyalty-data).
     LOYALTY_PROGRAMME is the programme where none is named.
     """
-    context.obj = Settings.from_environment()
+    if context.invoked_subcommand == cli_config.NAME:
+        return  # it says itself what is wrong with them
+    try:
+        context.obj = Settings.from_environment()
+    except SettingsError as error:
+        raise click.UsageError(f"{error} (loyalty config check says more)") from error
 
 
 @cli.command("migrate")
@@ -87,6 +94,7 @@ for module in (
     cli_kafka,
     cli_liability,
     cli_members,
+    cli_project,
     cli_reads,
     cli_satisfaction,
     cli_audit,
@@ -96,6 +104,7 @@ for module in (
     cli_expected,
     cli_steering,
     cli_export,
+    cli_config,
 ):
     for command in module.COMMANDS:
         cli.add_command(command)

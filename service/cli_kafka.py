@@ -4,6 +4,7 @@ of them.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,19 +20,18 @@ from consumers.kafka_client import ClientSettings, LogReader
 from consumers.kafka_in import Consumer, ConsumeSettings, Progress
 from ledger.store import sources
 from ledger.store.database import Database
-from service.console import EXIT_FAILURE, EXIT_INTERRUPTED, count, instant, note, say, show_json, show_table, stop
-from service.read_models import read_models
+from service.console import EXIT_FAILURE, EXIT_INTERRUPTED, count, instant, say, show_json, show_table, stop
+from service.metrics import of_consumer
+from service.options import bootstrap_option, metrics_port_option
+from service.read_models import projection_lags
 from service.settings import Settings
 from service.stopping import stopping
+from service.watching import PROGRESS_SECONDS, since, watched
 from service.workspace import opened
 
-BOOTSTRAP: Final = "LOYALTY_KAFKA_BOOTSTRAP"
-PROGRESS_SECONDS: Final = 5.0
 AGE_SECONDS_MAX: Final = 5.0
 
-bootstrap_option = click.option(
-    "--bootstrap", required=True, envvar=BOOTSTRAP, help=f"host:port of a broker (or {BOOTSTRAP})."
-)
+_log = logging.getLogger(__name__)
 
 
 @click.command("consume")
@@ -41,6 +41,7 @@ bootstrap_option = click.option(
 @click.option("--programme", help="For messages that name none (default: LOYALTY_PROGRAMME).")
 @click.option("--auto-enrol", is_flag=True, help="Enrol unknown members at their first purchase.")
 @click.option("--until-caught-up", is_flag=True, help="End when everything is taken that was there at the start.")
+@metrics_port_option
 @click.option("--json", "as_json", is_flag=True, help="The counts as JSON, at the end.")
 @click.pass_obj
 def consume_command(
@@ -51,6 +52,7 @@ def consume_command(
     programme: str | None,
     auto_enrol: bool,
     until_caught_up: bool,
+    metrics_port: int | None,
     as_json: bool,
 ) -> None:
     """Take the messages of Kafka topics, each exactly once, until Ctrl-C.
@@ -65,23 +67,37 @@ def consume_command(
         until_caught_up=until_caught_up,
     )
     started = time.monotonic()
-    with opened(settings) as workspace, stopping() as stopped, _live() as show:
-        try:
-            progress = Consumer(workspace.ledger, wanted).run(stopped, show)
-        except LookupError as error:
-            raise click.ClickException(str(error)) from error
-    seconds = time.monotonic() - started
-    if as_json:
-        show_json(_summary(progress, seconds, stopped.is_set()))
-    else:
-        say(_counted(progress) + f" in {seconds:,.1f} s.")
-    for (topic, partition), reason in sorted(progress.stopped.items()):
-        note(f"Topic {topic}, partition {partition} is stopped: {reason}.")
-        note(f"  To go on without them: loyalty sources accept-gap {topic} {partition}")
-    if progress.stopped:
-        stop(EXIT_FAILURE)
-    if stopped.is_set():
-        stop(EXIT_INTERRUPTED, "Stopped. The next consumer goes on where this one ended.")
+    with watched(settings, "consume", metrics_port) as watch:
+        with (
+            opened(settings, watch.metrics.observe_transaction) as workspace,
+            stopping(_log.info) as stopped,
+            _live(settings) as show,
+        ):
+            consumer = Consumer(workspace.ledger, wanted)
+            progress = consumer.progress
+            watch.serve(
+                workspace.database.dsn,
+                of_consumer(progress),
+                trouble=lambda: progress.state,
+                idle_seconds=lambda: max(since(progress.turned_at), since(progress.in_hand_since)),
+            )
+            try:
+                consumer.run(stopped, show)
+            except LookupError as error:
+                raise click.ClickException(str(error)) from error
+        seconds = time.monotonic() - started
+        if as_json:
+            show_json(_summary(progress, seconds, stopped.is_set()))
+        else:
+            say(_counted(progress) + f" in {seconds:,.1f} s.")
+        for (topic, partition), reason in sorted(progress.stopped.items()):
+            _log.error("Topic %s, partition %s is stopped: %s.", topic, partition, reason)
+            _log.error("To go on without them: loyalty sources accept-gap %s %s", topic, partition)
+        if progress.stopped:
+            stop(EXIT_FAILURE)
+        if stopped.is_set():
+            _log.info("Stopped. The next consumer goes on where this one ended.")
+            stop(EXIT_INTERRUPTED)
 
 
 def _summary(progress: Progress, seconds: float, interrupted: bool) -> dict[str, Any]:
@@ -129,16 +145,16 @@ def _line(progress: Progress, rate: float) -> str:
 
 
 @contextmanager
-def _live() -> Iterator[Callable[[Progress], None]]:
-    """A live line on a terminal; otherwise a line every few seconds, on standard error."""
+def _live(settings: Settings) -> Iterator[Callable[[Progress], None]]:
+    """A live line on a terminal; otherwise a line of the log every few seconds."""
     rate, said_at = _Rate(), time.monotonic()
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or settings.log_format == "json":
 
         def tell(progress: Progress) -> None:
             nonlocal said_at
             if time.monotonic() - said_at >= PROGRESS_SECONDS:
                 said_at = time.monotonic()
-                note(_line(progress, rate(progress)))
+                _log.info("%s", _line(progress, rate(progress)))
 
         yield tell
         return
@@ -172,13 +188,6 @@ class PartitionLag(Struct, frozen=True):
     stopped: str
 
 
-class ProjectionLag(Struct, frozen=True):
-    """How many events a projection has not folded in, in all journals."""
-
-    projection: str
-    lag: int
-
-
 @click.command("lag")
 @bootstrap_option
 @click.option("--topic", "topics", multiple=True, help="A topic; repeatable (default: all that were taken from).")
@@ -194,7 +203,8 @@ def lag_command(settings: Settings, bootstrap: str, topics: tuple[str, ...], as_
             partitions = partition_lags(workspace.database, bootstrap, topics)
         except (KafkaError, LookupError) as error:
             raise click.ClickException(f"Kafka at {bootstrap}: {error}") from error
-        projections = projection_lags(workspace.database)
+        with workspace.database.connection() as cur:
+            projections = projection_lags(cur)
     if as_json:
         show_json({"partitions": partitions, "projections": projections})
         return
@@ -238,18 +248,6 @@ def partition_lags(database: Database, bootstrap: str, topics: tuple[str, ...]) 
         )
         for name, at in sorted(bounds.items())
     ]
-
-
-def projection_lags(database: Database) -> list[ProjectionLag]:
-    """The lag of every read model."""
-    with database.connection() as cur:
-        cur.execute(
-            "SELECT name, (SELECT coalesce(sum(j.position - coalesce(p.position, 0)), 0)::bigint FROM journals j"
-            " LEFT JOIN projections p ON p.journal = j.journal AND p.projection = name AND p.version = wanted.version"
-            " WHERE j.kind = 'programme') FROM unnest(%s::text[], %s::int[]) wanted (name, version) ORDER BY name",
-            ([each.name for each in read_models()], [each.version for each in read_models()]),
-        )
-        return [ProjectionLag(*row) for row in cur.fetchall()]
 
 
 def _moment(timestamp_ms: int) -> datetime | None:

@@ -27,6 +27,7 @@ from ledger.store.database import Database, PgCursor
 from ledger.store.journal import find_commands, find_journals
 from ledger.transaction import command_key
 from service.console import EXIT_FAILURE, count, note, say, show_json, show_table, stop
+from service.options import setting_option
 from service.settings import Settings
 from service.stopping import stopping
 from service.workspace import opened
@@ -54,26 +55,26 @@ class Key(click.ParamType):
 
 def key_option(function: F) -> F:
     """Add the option of trusted verifier keys."""
-    return click.option(
+    option = setting_option(
         "--key",
         "keys",
+        field="verifier_keys",
         type=Key(),
         multiple=True,
-        envvar=VERIFIER_KEYS,
-        show_envvar=True,
         help="A verifier key that is trusted, of the ledger or a witness; may be repeated.",
-    )(function)
+    )
+    return option(function)
 
 
 def key_file_option(function: F) -> F:
     """Add the option of the file with the private key."""
-    return click.option(
+    option = setting_option(
         "--key-file",
+        field="checkpoint_key_file",
         type=click.Path(dir_okay=False, path_type=Path),
-        envvar=KEY_FILE,
-        show_envvar=True,
         help="The file with the private key.",
-    )(function)
+    )
+    return option(function)
 
 
 def journal_options(function: F) -> F:

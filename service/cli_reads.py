@@ -1,10 +1,8 @@
-"""`loyalty project`, `rebuild`, `balance`, `statement` and `audit`: read models, and the log behind them."""
+"""`loyalty rebuild`, `balance`, `statement` and `audit`: read models, and the log behind them."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -20,7 +18,6 @@ from projections.balances import Balance, read_balance
 from projections.checkpoints import ProjectionBehind, ProjectionOutdated, wait_until
 from projections.rebuild import RebuildRefused
 from projections.rebuild import rebuild as rebuild_projections
-from projections.runner import Runner
 from projections.statement import ENTRIES_PER_PAGE_MAX, StatementEntry, read_statement
 from service.console import count, instant, note, say, show_json, show_table
 from service.instants import INSTANT
@@ -34,25 +31,6 @@ WAIT_SECONDS_DEFAULT: Final = 10.0
 T = TypeVar("T")
 
 
-@click.command("project")
-@click.option("--once", is_flag=True, help="End when everything recorded is folded in; default: follow until Ctrl-C.")
-@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Journals at a time.")
-@click.pass_obj
-def project(settings: Settings, once: bool, threads: int) -> None:
-    """Bring the read models up to date, and keep them so."""
-    with opened(settings) as workspace:
-        runner = Runner(workspace.database, read_models(), threads=threads)
-        folded = _clearly(runner.run_once)
-        say(f"Folded in {count(folded, 'event')}.")
-        if once:
-            return
-        note("Following; Ctrl-C ends it.")
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        runner.follow(stop)
-
-
 @click.command("rebuild")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Journals at a time.")
@@ -64,14 +42,14 @@ def rebuild(settings: Settings, names: tuple[str, ...], threads: int) -> None:
         raise click.UsageError(f"there is no read model {unknown[0]!r}; there are {', '.join(known)}")
     wanted = [known[name] for name in names or known]
     with opened(settings) as workspace:
-        report = _clearly(lambda: rebuild_projections(workspace.database.dsn, wanted, threads=threads))
+        report = clearly(lambda: rebuild_projections(workspace.database.dsn, wanted, threads=threads))
     say(
         f"Rebuilt {', '.join(model.name for model in wanted)} from {count(report.events_count, 'event')} in"
         f" {report.fill_seconds:.1f} s; swapped in {report.swap_seconds * 1000:.0f} ms."
     )
 
 
-def _clearly(run: Callable[[], T]) -> T:
+def clearly(run: Callable[[], T]) -> T:
     try:
         return run()
     except (ProjectionOutdated, ProjectionBehind, RebuildRefused) as error:
@@ -259,11 +237,11 @@ def _read(
     """
     if past is None:
         if settings.database_url is None:
-            _clearly(lambda: catch_up(workspace.database))
+            clearly(lambda: catch_up(workspace.database))
         if at_least is not None:
             if at_least[0] not in info.journals:
                 raise click.UsageError(f"--at-least: journal {at_least[0]} is not one of the programme's")
-            _clearly(lambda: wait_until(workspace.database, projection, *at_least, timeout_seconds=wait))
+            clearly(lambda: wait_until(workspace.database, projection, *at_least, timeout_seconds=wait))
     with workspace.database.connection() as cursor:
         found = read(cursor, journal)
         if past is None and settings.database_url is not None:
@@ -282,4 +260,4 @@ def _note_if_behind(cursor: PgCursor, projection: str, journal: int) -> None:
         note(f"{count(behind, 'event')} of journal {journal} not in yet; loyalty project keeps the read models up.")
 
 
-COMMANDS: Final = (project, rebuild, balance, statement)
+COMMANDS: Final = (rebuild, balance, statement)

@@ -7,26 +7,30 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import click
 from eventsourcing.persistence import PersistenceError
 from kafka.errors import KafkaError
+from prometheus_client.core import Metric
 
 from consumers import dead_letters, relay
 from consumers.relay import BALANCES_TOPIC, PARTITIONS, TOPIC, ReadBackFailed, Relay, UnknownPosition
 from ledger.store.database import Database
 from projections.checkpoints import ProjectionOutdated
 from projections.runner import Runner
-from service.console import EXIT_FAILURE, count, note, say, stop
-from service.read_models import catch_up, read_models
+from service.console import EXIT_FAILURE, count, say, stop
+from service.metrics import of_relay, of_runner
+from service.options import bootstrap_option, metrics_port_option
+from service.read_models import read_models
 from service.settings import Settings
 from service.stopping import stopping
+from service.watching import Watch, reporting, since, watched
 from service.workspace import opened
 
-PROGRESS_SECONDS: Final = 5.0
 TOPIC_PATTERN: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+_log = logging.getLogger(__name__)
 
 
 class _Position(click.ParamType):
@@ -46,7 +50,7 @@ def _topic(context: click.Context, param: click.Parameter, value: str) -> str:
 
 
 @click.command("relay")
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="A broker of the Kafka cluster.")
+@bootstrap_option
 @click.option("--topic", default=TOPIC, show_default=True, callback=_topic, help="For the events.")
 @click.option(
     "--balances-topic", default=BALANCES_TOPIC, show_default=True, callback=_topic, help="For the newest balances."
@@ -63,6 +67,7 @@ def _topic(context: click.Context, param: click.Parameter, value: str) -> str:
     show_default=True,
     help="Of topics that must be created.",
 )
+@metrics_port_option
 @click.pass_obj
 def relay_command(
     settings: Settings,
@@ -73,6 +78,7 @@ def relay_command(
     once: bool,
     positions: tuple[tuple[int, int], ...],
     partitions: int,
+    metrics_port: int | None,
 ) -> None:
     """Publish recorded events, newest balances and dead letters to Kafka, until Ctrl-C.
 
@@ -80,19 +86,26 @@ def relay_command(
     when it is started again. Of several relays one is active, the others wait. Missing topics are created.
     """
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what matters of it is said in our own words
-    with opened(settings) as workspace, stopping() as stopped:
+    with (
+        watched(settings, "relay", metrics_port) as watch,
+        opened(settings) as workspace,
+        stopping(_log.info) as stopped,
+    ):
+        database = workspace.database
         running = Relay(
-            workspace.database,
+            database,
             bootstrap,
             topic=topic,
             balances_topic=None if no_balances else balances_topic,
             partitions=partitions,
-            say=note,
+            say=_log.info,
         )
+        projecting = None if no_balances else Runner(database, read_models())
+        _serve(watch, running, projecting, database, topic)
         try:
             running.replay_from(dict(positions))
-            with _reporting(running, workspace.database, topic, stopped):
-                _run(running, workspace.database, stopped, once=once, balances=not no_balances)
+            with reporting(_Report(running, database, topic)):
+                _run(running, projecting, stopped, once=once)
         except UnknownPosition as error:
             raise click.BadParameter(str(error), param_hint="--from") from error
         except ReadBackFailed as error:
@@ -105,56 +118,73 @@ def relay_command(
             f" {count(done.dead_letters, 'dead letter')} published."
         )
         if stopped.is_set() and once:
-            stop(EXIT_FAILURE, "Stopped before everything was published; run it again to go on.")
+            _log.error("Stopped before everything was published; run it again to go on.")
+            stop(EXIT_FAILURE)
 
 
-def _run(running: Relay, database: Database, stopped: threading.Event, *, once: bool, balances: bool) -> None:
+def _run(running: Relay, projecting: Runner | None, stopped: threading.Event, *, once: bool) -> None:
     if once:
-        if balances:
-            catch_up(database)
+        if projecting is not None:
+            projecting.run_once(stopped)
         running.run_once(stopped)
         return
     errors: list[ProjectionOutdated] = []
 
     def project() -> None:
+        assert projecting is not None
         try:
-            Runner(database, read_models()).follow(stopped)
+            projecting.follow(stopped)
         except ProjectionOutdated as error:
             errors.append(error)
             stopped.set()
 
-    projecting = threading.Thread(target=project, name="balances")
-    if balances:
-        projecting.start()
+    thread = threading.Thread(target=project, name="balances")
+    if projecting is not None:
+        thread.start()
     try:
         running.follow(stopped)
     finally:
         stopped.set()
-        if balances:
-            projecting.join()
+        if projecting is not None:
+            thread.join()
     if errors:
         raise click.ClickException(str(errors[0]))
 
 
-@contextmanager
-def _reporting(running: Relay, database: Database, topic: str, stopped: threading.Event) -> Iterator[None]:
-    """A line every few seconds on standard error."""
-    ended = threading.Event()
+def _serve(watch: Watch, running: Relay, projecting: Runner | None, database: Database, topic: str) -> None:
+    relaying, folding = running.progress, None if projecting is None else projecting.progress
 
-    def report() -> None:
-        events, at = 0, time.monotonic()
-        while not ended.wait(PROGRESS_SECONDS):
-            now, done = time.monotonic(), running.progress.events
-            note(f"{(done - events) / (now - at):,.0f} events/s, {_counted(running, database, topic)}")
-            events, at = done, now
+    def behind() -> int | None:
+        try:
+            return relay.lag(database, topic)
+        except PersistenceError:
+            return None
 
-    reporting = threading.Thread(target=report, name="progress")
-    reporting.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        reporting.join()
+    def metrics() -> Iterator[Metric]:
+        yield from of_relay(relaying, behind)()
+        if folding is not None:
+            yield from of_runner(folding)()
+
+    watch.serve(
+        database.dsn,
+        metrics,
+        trouble=lambda: relaying.trouble or ("" if folding is None else folding.trouble),
+        idle_seconds=lambda: max(since(relaying.turned_at), since(None if folding is None else folding.turned_at)),
+    )
+
+
+class _Report:
+    """A line of the log: what went out since the one before."""
+
+    def __init__(self, running: Relay, database: Database, topic: str) -> None:
+        self._running, self._database, self._topic = running, database, topic
+        self._events, self._at = 0, time.monotonic()
+
+    def __call__(self) -> None:
+        now, done = time.monotonic(), self._running.progress.events
+        rate = (done - self._events) / (now - self._at)
+        _log.info("%s events/s, %s", f"{rate:,.0f}", _counted(self._running, self._database, self._topic))
+        self._events, self._at = done, now
 
 
 def _counted(running: Relay, database: Database, topic: str) -> str:

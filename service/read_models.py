@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ledger.store.database import Database
+from msgspec import Struct
+
+from ledger.store.database import Database, PgCursor
 from projections.balances import Balances
 from projections.liability import Liability
 from projections.lifetime import Lifetime
@@ -22,3 +24,23 @@ def read_models() -> list[Projection]:
 def catch_up(database: Database) -> int:
     """Fold in what the read models have not seen yet; the events folded."""
     return Runner(database, read_models()).run_once()
+
+
+class ProjectionLag(Struct, frozen=True):
+    """How many events a projection has not folded in, in all journals."""
+
+    projection: str
+    lag: int
+
+
+def projection_lags(cur: PgCursor) -> list[ProjectionLag]:
+    """The lag of every read model."""
+    models = read_models()
+    cur.execute(
+        "SELECT wanted.name, (SELECT coalesce(sum(j.position - coalesce(p.position, 0)), 0)::bigint FROM journals j"
+        " LEFT JOIN projections p"
+        " ON p.journal = j.journal AND p.projection = wanted.name AND p.version = wanted.version"
+        " WHERE j.kind = 'programme') FROM unnest(%s::text[], %s::int[]) wanted (name, version) ORDER BY wanted.name",
+        ([each.name for each in models], [each.version for each in models]),
+    )
+    return [ProjectionLag(*row) for row in cur.fetchall()]

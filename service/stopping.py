@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.console import note
 
 
 @contextmanager
-def stopping() -> Iterator[threading.Event]:
+def stopping(say: Callable[[str], object] = note) -> Iterator[threading.Event]:
     """The first Ctrl-C (or SIGTERM) asks for an end after the batch under way; the second ends at once."""
     stopped = threading.Event()
 
@@ -19,7 +19,7 @@ def stopping() -> Iterator[threading.Event]:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()
-        note("Finishing the batch under way (Ctrl-C again ends at once) …")
+        say("Finishing the batch under way (Ctrl-C again ends at once) …")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

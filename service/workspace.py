@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from ledger.engine import Ledger
+from ledger.measures import Observer
 from ledger.store.database import Database, connect
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import MigrationError, migrate, published_migrations
@@ -39,8 +40,9 @@ def database_url(settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Workspace]:
+def opened(settings: Settings, on_transaction: Observer | None = None) -> Iterator[Workspace]:
     """The ledger, ready for use. An embedded database is migrated by the way; a server's must have been.
+    `on_transaction` is the ledger's.
 
     Raises MigrationError when it was not; EmbeddedPostgresError, OSError and errors of eventsourcing.persistence when
     the database cannot be reached.
@@ -51,7 +53,7 @@ def opened(settings: Settings) -> Iterator[Workspace]:
         else:
             check_migrated(dsn)
         database = Database(dsn)
-        ledger = Ledger(database)
+        ledger = Ledger(database, on_transaction=on_transaction)
         try:
             yield Workspace(ledger, database)
         finally:

@@ -50,6 +50,16 @@ def sqlstate(error: BaseException) -> str | None:
     return code if isinstance(code, str) else None
 
 
+def sentence(error: BaseException) -> str:
+    """What went wrong, on one line that may be logged: of a database's error only its first line, because what follows
+    (DETAIL, CONTEXT) quotes rows.
+    """
+    text = str(error).strip()
+    if isinstance(error, persistence.PersistenceError | psycopg2.Error):
+        text = text.partition("\n")[0]
+    return " ".join(text.split()) or type(error).__name__
+
+
 def connect(dsn: str, role: Role | None = None, schema: str = SCHEMA) -> PgConnection:
     """Open a connection in autocommit mode, in UTC, on the given schema, acting as `role` (None: as who logs in).
 

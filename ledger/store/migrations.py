@@ -1,8 +1,14 @@
-"""Numbered SQL files applied in order, each once and in one transaction, and recorded with their hash."""
+"""Numbered SQL files applied in order, each once and in one transaction, and recorded with their hash.
+
+Writers and readers may be at work meanwhile. A statement that waits for a table holds up everybody who comes after it,
+so it gives up after a moment, lets them pass, and the file is tried again.
+"""
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
@@ -14,6 +20,12 @@ from ledger.store.database import SCHEMA, PgConnection, PgCursor, connect, trans
 
 _FILE_NAME = re.compile(r"(?P<number>\d{4})_(?P<name>\w+)\.sql")
 _MIGRATION_LOCK_KEY = 0x6C6F79616C747902
+
+LOCK_WAIT_MS_MAX = 500
+"""For so long a migration holds up those who come after it, while it waits for those before it."""
+LOCK_SECONDS_MAX = 60.0
+"""For so long it is tried again."""
+_PAUSE_SECONDS_MAX = 2.0
 
 
 class MigrationError(RuntimeError):
@@ -52,26 +64,30 @@ def _parsed(file_name: str, sql: str) -> Migration:
     return Migration(number=int(match["number"]), name=match["name"], sql=sql)
 
 
-def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> list[int]:
+def migrate(
+    dsn: str, migrations: Sequence[Migration] | None = None, *, lock_seconds_max: float = LOCK_SECONDS_MAX
+) -> list[int]:
     """Bring the database to the version of this code; the numbers applied now, an empty list if it was up to date.
 
     Whoever `dsn` logs in as owns the tables and needs the right to create schemas and roles. Concurrent calls wait for
-    each other. `migrations` defaults to the published ones.
+    each other. `migrations` defaults to the published ones; `lock_seconds_max` is for how long each is tried where
+    somebody keeps a table.
 
-    Raises MigrationError when an applied file has changed since, or the database is newer than this code;
-    eventsourcing.persistence errors when the database refuses.
+    Raises MigrationError when an applied file has changed since, the database is newer than this code, or a table could
+    not be had: what was applied before that stays, and calling it again goes on. Errors of eventsourcing.persistence
+    when the database refuses.
     """
     wanted = published_migrations() if migrations is None else migrations
     connection = connect(dsn)
     try:
-        return _migrate_under_lock(connection, wanted)
+        return _migrate_under_lock(connection, wanted, lock_seconds_max)
     except psycopg2.Error as error:
         raise translated(error) from error
     finally:
         connection.close()
 
 
-def _migrate_under_lock(connection: PgConnection, wanted: Sequence[Migration]) -> list[int]:
+def _migrate_under_lock(connection: PgConnection, wanted: Sequence[Migration], lock_seconds_max: float) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK_KEY,))  # released with the connection
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -82,7 +98,7 @@ def _migrate_under_lock(connection: PgConnection, wanted: Sequence[Migration]) -
         applied = _check_applied(cursor, wanted)
         pending = wanted[applied:]
         for migration in pending:
-            _apply(cursor, migration)
+            _apply_between_others(cursor, migration, time.monotonic() + lock_seconds_max)
     return [migration.number for migration in pending]
 
 
@@ -98,8 +114,24 @@ def _check_applied(cursor: PgCursor, wanted: Sequence[Migration]) -> int:
     return len(applied)
 
 
+def _apply_between_others(cursor: PgCursor, migration: Migration, deadline: float) -> None:
+    """Apply it as soon as its tables can be had without anybody waiting long for it."""
+    while True:
+        try:
+            _apply(cursor, migration)
+            return
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
+            cursor.execute("ROLLBACK")
+            if time.monotonic() > deadline:
+                raise MigrationError(
+                    f"migration {migration.number} ({migration.name}) could not have a table that somebody keeps:"
+                    " end long transactions (pg_stat_activity shows them), and run it again"
+                ) from error
+            time.sleep(random.uniform(0.1, 1) * _PAUSE_SECONDS_MAX)
+
+
 def _apply(cursor: PgCursor, migration: Migration) -> None:
-    cursor.execute("BEGIN")
+    cursor.execute(f"BEGIN; SET LOCAL lock_timeout = {LOCK_WAIT_MS_MAX}")
     cursor.execute(migration.sql)
     cursor.execute(
         "INSERT INTO schema_migrations (number, name, sha256) VALUES (%s, %s, %s)",

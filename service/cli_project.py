@@ -1,0 +1,69 @@
+"""`loyalty project`: the read models, brought up to date and kept so."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import click
+
+from projections.runner import Runner
+from service.cli_reads import clearly
+from service.console import EXIT_INTERRUPTED, count, say, stop
+from service.metrics import of_runner
+from service.options import metrics_port_option
+from service.read_models import read_models
+from service.settings import Settings
+from service.stopping import stopping
+from service.watching import reporting, since, watched
+from service.workspace import opened
+
+_log = logging.getLogger(__name__)
+
+
+@click.command("project")
+@click.option("--once", is_flag=True, help="End when everything recorded is folded in; default: follow until Ctrl-C.")
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Journals at a time.")
+@metrics_port_option
+@click.pass_obj
+def project(settings: Settings, once: bool, threads: int, metrics_port: int | None) -> None:
+    """Bring the read models up to date, and keep them so."""
+    with (
+        watched(settings, "project", metrics_port) as watch,
+        opened(settings) as workspace,
+        stopping(_log.info) as stopped,
+    ):
+        runner = Runner(workspace.database, read_models(), threads=threads)
+        progress = runner.progress
+        watch.serve(
+            workspace.database.dsn,
+            of_runner(progress),
+            trouble=lambda: progress.trouble,
+            idle_seconds=lambda: since(progress.turned_at),
+            lag_max=settings.ready_lag_max,
+        )
+        if once:
+            clearly(lambda: runner.run_once(stopped))
+        else:
+            with reporting(_Report(runner)):
+                clearly(lambda: runner.follow(stopped))
+        say(f"Folded in {count(progress.events, 'event')}.")
+        if once and stopped.is_set():
+            _log.info("Stopped. The next one goes on where this one ended.")
+            stop(EXIT_INTERRUPTED)
+
+
+class _Report:
+    """A line of the log, where there was something to fold since the one before."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._progress, self._events = runner.progress, 0
+
+    def __call__(self) -> None:
+        folded = self._progress.events
+        if folded > self._events:
+            _log.info("folded in %s", count(folded - self._events, "event"))
+            self._events = folded
+
+
+COMMANDS: Final = (project,)
