@@ -249,3 +249,23 @@ def read_balance(cur: PgCursor, journal: int, member: str, at: datetime) -> Bala
         next_expiry_at=next_at,
         next_expiry_points=next_points,
     )
+
+
+class OpenLot(Struct, frozen=True, kw_only=True):
+    """Points of a lot that are neither spent nor held: from `available_at` until before `expires_at` (None: never)."""
+
+    lot: str
+    points: int
+    opened_at: datetime
+    available_at: datetime
+    expires_at: datetime | None
+
+
+def read_lots(cur: PgCursor, journal: int, member: str) -> list[OpenLot]:
+    """The open lots of a member in the order in which a redemption takes them: soonest expiry, earliest available."""
+    cur.execute(
+        "SELECT lot, points, opened_at, available_at, nullif(expires_at, 'infinity') FROM lots"
+        " WHERE journal = %s AND member = %s ORDER BY lots.expires_at, available_at, lot",
+        (journal, member),
+    )
+    return [OpenLot(**dict(zip(OpenLot.__struct_fields__, row, strict=True))) for row in cur.fetchall()]

@@ -19,12 +19,14 @@ from service import (
     cli_export,
     cli_ingest,
     cli_kafka,
+    cli_keys,
     cli_members,
     cli_programmes,
     cli_reads,
     cli_relay,
     cli_satisfaction,
     cli_schemas,
+    cli_serve,
     cli_steering,
     cli_value,
     runtime,
@@ -94,6 +96,8 @@ for module in (
     cli_expected,
     cli_steering,
     cli_export,
+    cli_serve,
+    cli_keys,
 ):
     for command in module.COMMANDS:
         cli.add_command(command)

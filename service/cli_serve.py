@@ -1,0 +1,42 @@
+"""`loyalty serve`: the HTTP API."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import click
+
+from service.console import note, say
+from service.settings import Settings
+from service.workspace import opened
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0: any that is free.")
+@click.option(
+    "--project/--no-project",
+    default=None,
+    help="Keep the read models up in this process too (default: of an embedded database).",
+)
+@click.pass_obj
+def serve(settings: Settings, host: str, port: int, project: bool | None) -> None:
+    """Serve the HTTP API until Ctrl-C, then finish what was accepted."""
+    from service.http import server
+    from service.http.app import create_app
+    from service.http.backend import Backend
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    listening = server.bind(host, port)
+    with opened(settings) as workspace:
+        backend = Backend(workspace, follow=settings.database_url is None if project is None else project)
+        app = create_app(backend)
+        shown = f"[{host}]" if ":" in host else host
+        say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")
+        note("Ctrl-C ends it.")
+        server.serve(app, backend, listening)
+    note("Stopped: what was accepted is done.")
+
+
+COMMANDS: Final = (serve,)
