@@ -20,17 +20,21 @@ from service.workspace import opened
     default=None,
     help="Keep the read models up in this process too (default: of an embedded database).",
 )
+@click.option(
+    "--wait", type=click.FloatRange(0, 60), default=10.0, show_default=True, help="Seconds that at_least waits for."
+)
 @click.pass_obj
-def serve(settings: Settings, host: str, port: int, project: bool | None) -> None:
+def serve(settings: Settings, host: str, port: int, project: bool | None, wait: float) -> None:
     """Serve the HTTP API until Ctrl-C, then finish what was accepted."""
     from service.http import server
     from service.http.app import create_app
-    from service.http.backend import Backend
+    from service.http.backend import Backend, Limits
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     listening = server.bind(host, port)
     with opened(settings) as workspace:
-        backend = Backend(workspace, follow=settings.database_url is None if project is None else project)
+        follow = settings.database_url is None if project is None else project
+        backend = Backend(workspace, Limits(wait_seconds=wait), follow=follow)
         app = create_app(backend)
         shown = f"[{host}]" if ":" in host else host
         say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")

@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -85,6 +86,9 @@ class PurchaseBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     purchases: list[Raw]
 
 
+_AGAIN: Final = ResponseSpec(
+    Recorded, description="Recorded before, with the same input; or only tried", generate_examples=False
+)
 _batch: Final = msgspec.json.Decoder(PurchaseBatch)
 _PURCHASE: Final = next(route for route in ROUTES if route.command is RecordPurchase)
 
@@ -180,7 +184,8 @@ def _decorated(route: CommandRoute, path: str, limits: Limits) -> Any:
         request_max_body_size=limits.body_bytes,
         operation_class=operation_with_body(f"commands.{name}"),
         response_headers=[POSITION_HEADER],
-        responses=PROBLEMS,
+        response_description="Recorded",
+        responses={200: _AGAIN} | PROBLEMS,
     )
 
 

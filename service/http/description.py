@@ -64,7 +64,8 @@ PROBLEMS: Final = {
     status: ResponseSpec(ProblemDetails, description=words, media_type=MEDIA_TYPE, generate_examples=False)
     for status, words in _WORDS.items()
 }
-READ_PROBLEMS: Final = {status: PROBLEMS[status] for status in (400, 401, 403, 404, 429, 500, 503)}
+_UNCHANGED: Final = ResponseSpec(None, description="It is what the client has already", generate_examples=False)
+READ_PROBLEMS: Final = {304: _UNCHANGED} | {status: PROBLEMS[status] for status in (400, 401, 403, 404, 429, 500, 503)}
 
 _DESCRIPTION: Final = """\
 The ledger over HTTP. Every request has a key, `Authorization: Bearer <key>`, which `loyalty key create` makes.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Request, Response, get
 from litestar.params import HeaderParameter, QueryParameter
-from litestar.response import ServerSentEvent, ServerSentEventMessage
+from litestar.response import Stream
 from msgspec import Struct
 
 from ledger.programmes import ProgrammeInfo
@@ -25,6 +25,7 @@ from service.http.reading import read_programme
 
 STREAM_PAGE: Final = 200
 KEEP_ALIVE_SECONDS: Final = 15.0
+RETRY_MS: Final = 1_000
 _encode: Final = msgspec.json.Encoder().encode
 
 After = Annotated[
@@ -77,7 +78,7 @@ async def stream(
     last_event_id: Annotated[
         str | None, HeaderParameter(name="Last-Event-ID", description="Where to go on, before `after`.")
     ] = None,
-) -> ServerSentEvent:
+) -> Stream:
     """The same as server-sent events, as they are recorded: `event` is the topic, `id` the cursor behind it."""
     backend = backend_of(request)
     info = await backend.programme(decoded("programme", programme))
@@ -86,26 +87,29 @@ async def stream(
         raise problem(
             "TOO_MANY_REQUESTS", "There are as many streams as this server takes.", headers={"Retry-After": "10"}
         )
-    return ServerSentEvent(_events(backend, cursors), headers={"Cache-Control": "no-store"})
+    return Stream(_events(backend, cursors), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _events(backend: Backend, cursors: dict[int, int]) -> AsyncIterator[ServerSentEventMessage]:
+async def _events(backend: Backend, cursors: dict[int, int]) -> AsyncIterator[bytes]:
     backend.streams += 1
     try:
-        yield ServerSentEventMessage(comment="as they are recorded")
+        yield b": as they are recorded\n\n"
         while not backend.stopping.is_set():
             grown = backend.growth()
             after = cursors
             found = await backend.read(lambda cursor, after=after: read_changes(cursor, after, STREAM_PAGE))
             for event in found:
                 cursors = moved(cursors, (event,))
-                yield ServerSentEventMessage(
-                    data=_encode(event).decode(), event=event.topic, id=cursor_text(cursors), retry=1000
-                )
+                yield _message(event, cursor_text(cursors))
             if not found and not await backend.wait_for(grown, KEEP_ALIVE_SECONDS):
-                yield ServerSentEventMessage(comment="still here")
+                yield b": still here\n\n"
     finally:
         backend.streams -= 1
+
+
+def _message(event: LogEvent, cursor: str) -> bytes:
+    """An event of the stream; what is recorded is JSON of one line."""
+    return f"id: {cursor}\nevent: {event.topic}\nretry: {RETRY_MS}\ndata: ".encode() + _encode(event) + b"\n\n"
 
 
 HANDLERS: Final = (changes, stream)

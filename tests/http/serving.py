@@ -35,7 +35,7 @@ class Server:
     def __init__(self, dsn: str, *arguments: str) -> None:
         self.dsn = dsn
         self._arguments = arguments
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the server
         self.process = self._start("0")
         self.url = self._listening()
 
