@@ -23,8 +23,30 @@ from service.workspace import opened
 @click.option(
     "--wait", type=click.FloatRange(0, 60), default=10.0, show_default=True, help="Seconds that at_least waits for."
 )
+@click.option(
+    "--body-seconds",
+    type=click.FloatRange(0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds a body may take to arrive.",
+)
+@click.option(
+    "--requests-per-second",
+    type=click.FloatRange(0.1),
+    default=10_000.0,
+    show_default=True,
+    help="Of one key; twice as many at once.",
+)
 @click.pass_obj
-def serve(settings: Settings, host: str, port: int, project: bool | None, wait: float) -> None:
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    project: bool | None,
+    wait: float,
+    body_seconds: float,
+    requests_per_second: float,
+) -> None:
     """Serve the HTTP API until Ctrl-C, then finish what was accepted."""
     from service.http import server
     from service.http.app import create_app
@@ -34,7 +56,13 @@ def serve(settings: Settings, host: str, port: int, project: bool | None, wait: 
     listening = server.bind(host, port)
     with opened(settings) as workspace:
         follow = settings.database_url is None if project is None else project
-        backend = Backend(workspace, Limits(wait_seconds=wait), follow=follow)
+        limits = Limits(
+            wait_seconds=wait,
+            body_seconds=body_seconds,
+            requests_per_second=requests_per_second,
+            requests_at_once=max(1, round(2 * requests_per_second)),
+        )
+        backend = Backend(workspace, limits, follow=follow)
         app = create_app(backend)
         shown = f"[{host}]" if ":" in host else host
         say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")
