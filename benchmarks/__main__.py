@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ingest, kafka, memory, projections, proofs, redemptions, scale, verify
+from benchmarks import http, ingest, kafka, memory, projections, proofs, redemptions, scale, verify
 from benchmarks.measuring import embedded_server, write_result
 from service import runtime
 
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "projections": projections.measure,
     "kafka": kafka.measure,
     "relay": kafka.measure_relay,
+    "http": http.measure,
     "memory": memory.measure,
     "verify": verify.measure,
     "proofs": proofs.measure,

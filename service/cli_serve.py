@@ -28,7 +28,7 @@ from service.workspace import opened
     type=click.FloatRange(0.1),
     default=30.0,
     show_default=True,
-    help="Seconds a body may take to arrive.",
+    help="For a body to arrive.",
 )
 @click.option(
     "--requests-per-second",

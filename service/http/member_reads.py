@@ -28,16 +28,23 @@ from service.http.reading import read_member
 PAGE_MAX: Final = 1_000
 
 MemberName = Annotated[str, PathParameter(description="The member, percent-encoded.")]
+_INSTANT = {"format": "date-time"}
 AtLeast = Annotated[
     str | None,
     QueryParameter(
-        description="Answer only when this is folded in: the header Ledger-Position of a write.", examples=[]
+        description="Answer only when this is folded in: the header Ledger-Position of a write.",
+        schema_extra={"pattern": "^[0-9]{1,9}:[0-9]{1,18}(,[0-9]{1,9}:[0-9]{1,18})*$"},
     ),
 ]
 AsOf = Annotated[
-    str | None, QueryParameter(description="Only what had happened by then, as it stood then: RFC 3339 with an offset.")
+    str | None,
+    QueryParameter(
+        description="Only what had happened by then, as it stood then: RFC 3339 with an offset.", schema_extra=_INSTANT
+    ),
 ]
-AsKnownAt = Annotated[str | None, QueryParameter(description="Only what had been recorded by then.")]
+AsKnownAt = Annotated[
+    str | None, QueryParameter(description="Only what had been recorded by then.", schema_extra=_INSTANT)
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX, description="Entries of a page.")]
 _CENTURIES = timedelta(days=366)
 
