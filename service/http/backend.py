@@ -65,6 +65,8 @@ class Backend:
         self.queue = GroupCommit(workspace.ledger)
         self.stopping = threading.Event()
         self.streams = 0
+        self.freshness: dict[Any, Any] = {}
+        """What `service.http.reading` found a moment ago."""
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
         self._programmes: dict[str, ProgrammeInfo] = {}
         self._follow = follow

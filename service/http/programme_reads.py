@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-import msgspec
 from litestar import Request, Response
 from litestar.params import QueryParameter
 from msgspec import Struct
@@ -205,7 +204,8 @@ async def rejected(
             before=before,
             limit=min(limit, PAGE_MAX),
         )
-        messages = [msgspec.convert(one, RefusedMessage, from_attributes=True) for one in found]
+        names = RefusedMessage.__struct_fields__
+        messages = [RefusedMessage(**{name: getattr(one, name) for name in names}) for one in found]
         return RefusedMessages(messages=messages, next=found[-1].number if len(found) == limit else None)
 
     return await read_programme(request, programme, None, None, read)

@@ -21,6 +21,7 @@ from service.http.problems import invalid, problem
 
 AS_OF: Final = "Ledger-As-Of"
 BEHIND: Final = "Ledger-Behind"
+KNOWN_SECONDS: Final = 0.05
 PAUSE_SECONDS: Final = 0.005
 PAUSE_SECONDS_MAX: Final = 0.1
 POSITION_MAX: Final = 2**63 - 1
@@ -57,6 +58,22 @@ def read_freshness(cursor: PgCursor, projection: str, journals: Sequence[int]) -
     return Freshness(
         {journal: folded for journal, _, folded in rows}, {journal: recorded for journal, recorded, _ in rows}
     )
+
+
+def _freshness(
+    backend: Backend, cursor: PgCursor, projection: str, journals: Sequence[int], wanted: Mapping[int, int]
+) -> Freshness:
+    """How far a projection was a moment ago, where that is far enough; else now. Positions only move on, so what was
+    folded in then is in what is read after it.
+    """
+    name = projection, tuple(journals)
+    known = backend.freshness.get(name)
+    now = time.monotonic()
+    if known is not None and now - known[0] < KNOWN_SECONDS and not known[1].lacks(wanted):
+        return known[1]
+    found = read_freshness(cursor, projection, journals)
+    backend.freshness[name] = now, found
+    return found
 
 
 def positions(text: str | None, info: ProgrammeInfo) -> dict[int, int]:
@@ -144,7 +161,7 @@ async def _fresh(
     pause = PAUSE_SECONDS
 
     def attempt(cursor: PgCursor) -> tuple[Freshness, bytes | None]:
-        freshness = read_freshness(cursor, projection, journals)
+        freshness = _freshness(backend, cursor, projection, journals, wanted)
         return freshness, None if freshness.lacks(wanted) else _encode(read(cursor))
 
     while True:
