@@ -147,8 +147,8 @@ def compile_terms(document: TermsDocument, version: int) -> Terms:
     return Terms(document, version)
 
 
-# Made here and not at the first use: msgspec finds out about a type when it is first asked for, and two threads that ask
-# at once have crashed the process.
+# Made here and not at the first use: msgspec finds out about a type when it is first asked for, and two threads that
+# ask at once have crashed the process.
 _decoder: Final = msgspec.json.Decoder(TermsDocument)
 
 
