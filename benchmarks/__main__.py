@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks import (
     export,
+    http,
     ingest,
     kafka,
     lifetime,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "satisfaction": satisfaction.measure,
     "kafka": kafka.measure,
     "relay": kafka.measure_relay,
+    "http": http.measure,
     "memory": memory.measure,
     "verify": verify.measure,
     "proofs": proofs.measure,

@@ -10,7 +10,7 @@ from msgspec import Struct, msgpack
 
 from consumers.cloud_events import decode_message
 from ledger.engine import Ledger
-from ledger.store.database import Database
+from ledger.store.database import Database, PgCursor
 from ledger.submissions import Outcome, Place, Submission
 
 RETRY_BATCH_MESSAGES: Final = 200
@@ -70,12 +70,19 @@ def list_rejected(
     `programme`, `status` ("open", "resolved") and `code` narrow the list, "" does not; `limit` is 1 to LIST_MAX.
     """
     with database.connection() as cursor:
-        cursor.execute(
-            f"SELECT {_COLUMNS} FROM rejected WHERE (%s = '' OR programme = %s) AND (%s = '' OR status = %s)"
-            " AND (%s = '' OR code = %s) ORDER BY rejected_id DESC LIMIT %s",
-            (programme, programme, status, status, code, code, min(max(limit, 1), LIST_MAX)),
-        )
-        return [_rejected(row) for row in cursor.fetchall()]
+        return read_rejected(cursor, programme=programme, status=status, code=code, limit=min(max(limit, 1), LIST_MAX))
+
+
+def read_rejected(
+    cursor: PgCursor, *, programme: str, status: str, code: str, limit: int, before: int = 2**63 - 1
+) -> list[Rejected]:
+    """As `list_rejected`, of the numbers below `before`."""
+    cursor.execute(
+        f"SELECT {_COLUMNS} FROM rejected WHERE (%s = '' OR programme = %s) AND (%s = '' OR status = %s)"
+        " AND (%s = '' OR code = %s) AND rejected_id < %s ORDER BY rejected_id DESC LIMIT %s",
+        (programme, programme, status, status, code, code, before, limit),
+    )
+    return [_rejected(row) for row in cursor.fetchall()]
 
 
 def find_rejected(database: Database, number: int) -> Rejected | None:

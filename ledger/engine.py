@@ -90,6 +90,7 @@ class Ledger:
         *,
         auto_enrol: bool = False,
         claims: Mapping[TopicPartition, int] | None = None,
+        dry_run: bool = False,
     ) -> list[Outcome]:
         """Handle commands, in order for every member, and tell what became of each.
 
@@ -97,13 +98,16 @@ class Ledger:
         submission has a place, those of a partition come in the order of their offsets, and each offset is taken once,
         however often it is handed in. When this returns, everything is committed.
 
+        With `dry_run` each transaction is decided under the locks of its journals and rolled back: the outcomes are
+        those that the commands would have had, and nothing is recorded.
+
         Raises eventsourcing.persistence.PersistenceError when the database fails for longer than the retries last:
         some journals of the batch may then be committed; handling the batch again completes it and doubles nothing.
         Raises Fenced (ledger.store.sources) where a claim does not stand any more; the journals of the batch that were
         committed before are then skipped by whoever has the partition now.
         """
         outcomes: list[Outcome | None] = [None] * len(submissions)
-        self.handle_into(outcomes, submissions, auto_enrol=auto_enrol, claims=claims)
+        self.handle_into(outcomes, submissions, auto_enrol=auto_enrol, claims=claims, dry_run=dry_run)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def handle_into(
@@ -113,12 +117,15 @@ class Ledger:
         *,
         auto_enrol: bool = False,
         claims: Mapping[TopicPartition, int] | None = None,
+        dry_run: bool = False,
     ) -> None:
         """As `handle`, entering each outcome at its number when it is committed: where this raises, what was entered
         stands, and the rest, which is None, was not reached or failed. Called again with the same list, what was
         entered stays.
         """
         for works in self._planned(submissions, auto_enrol, claims):
+            for work in works:
+                work.dry_run = dry_run
             if len(works) == 1:
                 self._run(works[0], submissions, outcomes)
                 continue
@@ -221,11 +228,12 @@ class Ledger:
                     held.enter_context(cache.lock)
                 cur = held.enter_context(self.database.connection())
                 transaction.run(cur, caches)
-        self._remember(transaction.info)
+        if not work.dry_run:
+            self._remember(transaction.info)
         for number, outcome in transaction.outcomes.items():
             if outcome.status != "taken" or outcomes[number] is None:
                 outcomes[number] = outcome
-        if self._on_transaction is not None:
+        if self._on_transaction is not None and not work.dry_run:
             self._on_transaction(transaction.measure)
 
     def _cache(self, journal: int, info: ProgrammeInfo | None) -> MemberCache:

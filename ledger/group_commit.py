@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from types import TracebackType
+from typing import TypeAlias
 
 from ledger.engine import Ledger, is_passing
 from ledger.submissions import Outcome, Submission
@@ -17,17 +18,34 @@ class GroupCommitClosed(RuntimeError):
     """The queue takes no more commands."""
 
 
-class _Waiting:
-    """A submission whose thread waits for its outcome. The bare lock is the cheapest thing a thread can wait on."""
+Done: TypeAlias = Callable[[Outcome | None, BaseException | None], None]
+"""Is told the outcome, or the error in its place."""
 
-    __slots__ = ("done", "error", "outcome", "submission")
 
-    def __init__(self, submission: Submission) -> None:
+class _Submitted:
+    """A submission, and whom to tell what became of it."""
+
+    __slots__ = ("done", "submission")
+
+    def __init__(self, submission: Submission, done: Done) -> None:
         self.submission = submission
+        self.done = done
+
+
+class _Waiting:
+    """A thread that waits for an outcome. The bare lock is the cheapest thing a thread can wait on."""
+
+    __slots__ = ("error", "lock", "outcome")
+
+    def __init__(self) -> None:
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
-        self.done = Lock()
-        self.done.acquire()
+        self.lock = Lock()
+        self.lock.acquire()
+
+    def done(self, outcome: Outcome | None, error: BaseException | None) -> None:
+        self.outcome, self.error = outcome, error
+        self.lock.release()
 
 
 class GroupCommit:
@@ -35,7 +53,7 @@ class GroupCommit:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Submitted | None] = SimpleQueue()
         self._closing = Lock()
         self._closed = False
         self._thread = Thread(target=self._run, name="group-commit", daemon=True)
@@ -46,12 +64,9 @@ class GroupCommit:
 
         Raises GroupCommitClosed after `close`, and what `Ledger.handle` raises.
         """
-        waiting = _Waiting(submission)
-        with self._closing:
-            if self._closed:
-                raise GroupCommitClosed("the ledger is stopping and takes no more commands")
-            self._queue.put(waiting)
-        waiting.done.acquire()
+        waiting = _Waiting()
+        self.submit_then(submission, waiting.done)
+        waiting.lock.acquire()
         if waiting.error is not None:
             raise waiting.error
         assert waiting.outcome is not None
@@ -60,6 +75,17 @@ class GroupCommit:
     def waiting(self) -> int:
         """How many commands wait for the batch before them, about."""
         return self._queue.qsize()
+
+    def submit_then(self, submission: Submission, done: Done) -> None:
+        """Handle one command without waiting: `done` is called on the queue's thread with the outcome, when it is
+        durable, or with the error. It must be quick, and must not raise.
+
+        Raises GroupCommitClosed after `close`.
+        """
+        with self._closing:
+            if self._closed:
+                raise GroupCommitClosed("the ledger is stopping and takes no more commands")
+            self._queue.put(_Submitted(submission, done))
 
     def close(self) -> None:
         """Finish what was submitted and take no more."""
@@ -88,7 +114,7 @@ class GroupCommit:
             if last:
                 return
 
-    def _waiting_with(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+    def _waiting_with(self, first: _Submitted) -> tuple[list[_Submitted], bool]:
         """What is waiting now, from `first` on, and whether the queue was closed behind it."""
         batch = [first]
         while len(batch) < BATCH_COUNT_MAX:
@@ -101,7 +127,7 @@ class GroupCommit:
             batch.append(waiting)
         return batch, False
 
-    def _handle(self, batch: Sequence[_Waiting]) -> None:
+    def _handle(self, batch: Sequence[_Submitted]) -> None:
         outcomes: list[Outcome | None] = [None] * len(batch)
         failure: BaseException | None = None
         try:
@@ -113,19 +139,17 @@ class GroupCommit:
             if outcome is None:
                 failed.append(waiting)
                 continue
-            waiting.outcome = outcome
-            waiting.done.release()
+            waiting.done(outcome, None)
         if failure is not None:
             self._handle_failed(failed, failure, alone=len(batch) == 1)
 
-    def _handle_failed(self, failed: Sequence[_Waiting], error: BaseException, *, alone: bool) -> None:
+    def _handle_failed(self, failed: Sequence[_Submitted], error: BaseException, *, alone: bool) -> None:
         """Tell every thread whose command failed, where the database did or the command was alone. Otherwise one
         command may have failed them all: handle each by itself, so that only the culprit's thread hears of it.
         """
         if alone or is_passing(error):
             for waiting in failed:
-                waiting.error = error
-                waiting.done.release()
+                waiting.done(None, error)
             return
         for waiting in failed:
             self._handle([waiting])

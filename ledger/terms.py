@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -147,13 +147,18 @@ def compile_terms(document: TermsDocument, version: int) -> Terms:
     return Terms(document, version)
 
 
+# Made here and not at the first use: msgspec finds out about a type when it is first asked for, and two threads that
+# ask at once have crashed the process.
+_decoder: Final = msgspec.json.Decoder(TermsDocument)
+
+
 def decode_terms(document: bytes | msgspec.Raw) -> TermsDocument:
     """Read a document as it was recorded, without the checks that span fields.
 
     A check that was added after the document was published must not make history unreadable. Where it is no terms
     document at all, msgspec.ValidationError.
     """
-    return msgspec.json.decode(document, type=TermsDocument)
+    return _decoder.decode(document)
 
 
 class TermsBook:

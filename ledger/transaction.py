@@ -101,12 +101,14 @@ class Sent(Struct, frozen=True, kw_only=True):
 class Work(Struct, kw_only=True):
     """The submissions of one transaction, in order, and the journals that it locks, ascending; none where there is no
     programme (yet) to lock. `claims` are the epochs of the partitions that they came from, None where they did not.
+    With `dry_run` it ends in a rollback.
     """
 
     journals: tuple[int, ...]
     info: ProgrammeInfo | None
     auto_enrol: bool
     claims: Mapping[TopicPartition, int] | None = None
+    dry_run: bool = False
     numbers: list[int] = []
 
 
@@ -152,11 +154,16 @@ class Transaction:
                 if self._work.claims is not None:
                     self._record_taken(self._work.claims)
             decided = perf_counter()
-            self._commit()
+            if self._work.dry_run:
+                self._cur.execute("ROLLBACK")
+            else:
+                self._commit()
         except BaseException:
-            for journal, cache in caches.items():
-                cache.forget(self._touched[journal])
+            self._forget(caches)
             raise
+        if self._work.dry_run:
+            self._forget(caches)
+            return
         for journal, cache in caches.items():
             cache.settle(self._touched[journal], self._heads[journal].position)
         self.measure = self._measured(opened - started, decided - opened, perf_counter() - decided)
@@ -177,6 +184,10 @@ class Transaction:
             decide_seconds=decide_seconds,
             commit_seconds=commit_seconds,
         )
+
+    def _forget(self, caches: dict[int, MemberCache]) -> None:
+        for journal, cache in caches.items():
+            cache.forget(self._touched[journal])
 
     # --- 1: lock, and catch up ---------------------------------------------------------------------------------
 

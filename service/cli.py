@@ -20,6 +20,7 @@ from service import (
     cli_export,
     cli_ingest,
     cli_kafka,
+    cli_keys,
     cli_liability,
     cli_members,
     cli_programmes,
@@ -28,6 +29,7 @@ from service import (
     cli_relay,
     cli_satisfaction,
     cli_schemas,
+    cli_serve,
     cli_steering,
     cli_value,
     runtime,
@@ -105,6 +107,8 @@ for module in (
     cli_steering,
     cli_export,
     cli_config,
+    cli_serve,
+    cli_keys,
 ):
     for command in module.COMMANDS:
         cli.add_command(command)

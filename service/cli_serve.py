@@ -1,0 +1,74 @@
+"""`loyalty serve`: the HTTP API."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import click
+
+from service.console import note, say
+from service.settings import Settings
+from service.workspace import opened
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0: any that is free.")
+@click.option(
+    "--project/--no-project",
+    default=None,
+    help="Keep the read models up in this process too (default: of an embedded database).",
+)
+@click.option(
+    "--wait", type=click.FloatRange(0, 60), default=10.0, show_default=True, help="Seconds that at_least waits for."
+)
+@click.option(
+    "--body-seconds",
+    type=click.FloatRange(0.1),
+    default=30.0,
+    show_default=True,
+    help="For a body to arrive.",
+)
+@click.option(
+    "--requests-per-second",
+    type=click.FloatRange(0.1),
+    default=10_000.0,
+    show_default=True,
+    help="Of one key; twice as many at once.",
+)
+@click.pass_obj
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    project: bool | None,
+    wait: float,
+    body_seconds: float,
+    requests_per_second: float,
+) -> None:
+    """Serve the HTTP API until Ctrl-C, then finish what was accepted."""
+    from service.http import server
+    from service.http.app import create_app
+    from service.http.backend import Backend, Limits
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    listening = server.bind(host, port)
+    with opened(settings) as workspace:
+        follow = settings.database_url is None if project is None else project
+        limits = Limits(
+            wait_seconds=wait,
+            body_seconds=body_seconds,
+            requests_per_second=requests_per_second,
+            requests_at_once=max(1, round(2 * requests_per_second)),
+        )
+        backend = Backend(workspace, limits, follow=follow)
+        app = create_app(backend)
+        shown = f"[{host}]" if ":" in host else host
+        say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")
+        note("Ctrl-C ends it.")
+        server.serve(app, backend, listening)
+    note("Stopped: what was accepted is done.")
+
+
+COMMANDS: Final = (serve,)

@@ -1,0 +1,115 @@
+"""What was recorded since a cursor: in pages, or as a stream of server-sent events that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import HeaderParameter, QueryParameter
+from litestar.response import Stream
+from msgspec import Struct
+
+from ledger.programmes import ProgrammeInfo
+from ledger.store.database import PgCursor
+from service.http.access import FIGURES, ROLES, backend_of
+from service.http.backend import Backend
+from service.http.command_handlers import ProgrammeName
+from service.http.description import READ_PROBLEMS
+from service.http.log_events import EVENTS_MAX, LogEvent, cursor_text, cursors_of, moved, read_changes
+from service.http.member_reads import read_route
+from service.http.paths import decoded
+from service.http.problems import problem
+from service.http.reading import read_programme
+
+STREAM_PAGE: Final = 200
+KEEP_ALIVE_SECONDS: Final = 15.0
+RETRY_MS: Final = 1_000
+_encode: Final = msgspec.json.Encoder().encode
+
+After = Annotated[
+    str | None,
+    QueryParameter(
+        description="The `next` of the page before, or the id of an event of the stream; none: from the first."
+    ),
+]
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """Events recorded since a cursor, each journal in its order. `next` is the cursor behind them; where `events` is
+    empty, nothing more was recorded yet, and the same cursor may be asked for again.
+    """
+
+    events: list[LogEvent]
+    next: str
+
+
+@read_route("/programmes/{programme:str}/changes", "ReadChanges", FIGURES, ["log"], headers=())
+async def changes(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    after: After = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=EVENTS_MAX)] = 100,
+) -> Response[Changes]:
+    """The events of the programme since a cursor: every one, once, in the order of its journal."""
+
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> Changes:
+        cursors = cursors_of(after, info.journals)
+        events = read_changes(cursor, cursors, limit)
+        return Changes(events=events, next=cursor_text(moved(cursors, events)))
+
+    return await read_programme(request, programme, None, None, read)
+
+
+@get(
+    "/programmes/{programme:str}/changes/stream",
+    name="StreamChanges",
+    operation_id="StreamChanges",
+    tags=["log"],
+    opt={ROLES: FIGURES},
+    responses=READ_PROBLEMS,
+    media_type="text/event-stream",
+)
+async def stream(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    after: After = None,
+    last_event_id: Annotated[
+        str | None, HeaderParameter(name="Last-Event-ID", description="Where to go on, before `after`.")
+    ] = None,
+) -> Stream:
+    """The same as server-sent events, as they are recorded: `event` is the topic, `id` the cursor behind it."""
+    backend = backend_of(request)
+    info = await backend.programme(decoded("programme", programme))
+    cursors = cursors_of(last_event_id or after, info.journals)
+    if backend.streams >= backend.limits.streams:
+        raise problem(
+            "TOO_MANY_REQUESTS", "There are as many streams as this server takes.", headers={"Retry-After": "10"}
+        )
+    return Stream(_events(backend, cursors), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _events(backend: Backend, cursors: dict[int, int]) -> AsyncIterator[bytes]:
+    backend.streams += 1
+    try:
+        yield b": as they are recorded\n\n"
+        while not backend.stopping.is_set():
+            grown = backend.growth()
+            after = cursors
+            found = await backend.read(lambda cursor, after=after: read_changes(cursor, after, STREAM_PAGE))
+            for event in found:
+                cursors = moved(cursors, (event,))
+                yield _message(event, cursor_text(cursors))
+            if not found and not await backend.wait_for(grown, KEEP_ALIVE_SECONDS):
+                yield b": still here\n\n"
+    finally:
+        backend.streams -= 1
+
+
+def _message(event: LogEvent, cursor: str) -> bytes:
+    """An event of the stream; what is recorded is JSON of one line."""
+    return f"id: {cursor}\nevent: {event.topic}\nretry: {RETRY_MS}\ndata: ".encode() + _encode(event) + b"\n\n"
+
+
+HANDLERS: Final = (changes, stream)

@@ -1,0 +1,260 @@
+"""Reads of a member: points, lots, statement, value, satisfaction, and its stream in the log."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import PathParameter, QueryParameter
+from msgspec import Struct
+
+from ledger.codec import MEMBER_STREAM
+from ledger.store.database import PgCursor
+from ledger.values import FAR
+from projections.as_of import balance_as_of, statement_as_of
+from projections.balances import Balance, OpenLot, read_balance, read_lots
+from projections.lifetime_reads import MemberLifetime, lifetime_as_of, read_lifetime
+from projections.satisfaction_members import LatestAnswer, read_latest_answers
+from projections.statement import StatementEntry, read_statement
+from service.http.access import FIGURES, MEMBER_FIGURES, ROLES
+from service.http.command_handlers import ProgrammeName
+from service.http.description import AS_OF_HEADERS, READ_PROBLEMS
+from service.http.log_events import EVENTS_MAX, LogEvent, read_stream
+from service.http.problems import invalid
+from service.http.reading import read_member
+
+PAGE_MAX: Final = 1_000
+
+MemberName = Annotated[str, PathParameter(description="The member, percent-encoded.")]
+_INSTANT = {"format": "date-time"}
+AtLeast = Annotated[
+    str | None,
+    QueryParameter(
+        description="Answer only when this is folded in: the header Ledger-Position of a write.",
+        schema_extra={"pattern": "^[0-9]{1,9}:[0-9]{1,18}(,[0-9]{1,9}:[0-9]{1,18})*$"},
+    ),
+]
+AsOf = Annotated[
+    str | None,
+    QueryParameter(
+        description="Only what had happened by then, as it stood then: RFC 3339 with an offset.", schema_extra=_INSTANT
+    ),
+]
+AsKnownAt = Annotated[
+    str | None, QueryParameter(description="Only what had been recorded by then.", schema_extra=_INSTANT)
+]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX, description="Entries of a page.")]
+_CENTURIES = timedelta(days=366)
+
+
+class Lots(Struct, frozen=True, kw_only=True):
+    """The open lots of a member, soonest expiry first, and how many points expire when: the schedule."""
+
+    member: str
+    lots: list[OpenLot]
+    expiries: list[Expiry]
+
+
+class Expiry(Struct, frozen=True, kw_only=True):
+    """Points that expire at an instant, unless they are spent before it."""
+
+    expires_at: datetime
+    points: int
+
+
+class StatementPage(Struct, frozen=True, kw_only=True):
+    """A page of a statement; `next` is the `after` of the next one, None where this is the last."""
+
+    member: str
+    entries: list[StatementEntry]
+    next: int | None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """Everything about one member."""
+
+    programme: str
+    currency: str
+    lifetime: MemberLifetime
+    balance: Balance
+
+
+class LatestAnswers(Struct, frozen=True, kw_only=True):
+    """The latest answer of a member, and those merged into it, to each instrument."""
+
+    member: str
+    answers: list[LatestAnswer]
+
+
+class StreamPage(Struct, frozen=True, kw_only=True):
+    """Events of a member's stream; `next` is the `after` of the next page, None where this is the last."""
+
+    member: str
+    events: list[LogEvent]
+    next: int | None
+
+
+def instant(name: str, text: str | None) -> datetime | None:
+    """An instant of the query. Raises Problem where it is not one of RFC 3339 with an offset."""
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)]).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        raise invalid(name, "must be an instant as in RFC 3339, such as 2026-11-20T04:19:52Z", text[:40]) from None
+
+
+def read_route(path: str, name: str, roles: frozenset[Any], tags: list[str], *, headers: Any = AS_OF_HEADERS) -> Any:
+    """What the routes of reads share."""
+    return get(
+        path,
+        name=name,
+        operation_id=name,
+        tags=tags,
+        opt={ROLES: roles},
+        response_headers=list(headers),
+        responses=READ_PROBLEMS,
+    )
+
+
+def _member_route(path: str, name: str, roles: frozenset[Any] = FIGURES) -> Any:
+    return read_route(f"/programmes/{{programme:str}}/members/{{member:str}}/{path}", name, roles, ["members"])
+
+
+@_member_route("balance", "ReadBalance", MEMBER_FIGURES)
+async def balance(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    member: MemberName,
+    at_least: AtLeast = None,
+    as_of: AsOf = None,
+    as_known_at: AsKnownAt = None,
+) -> Response[Balance]:
+    """The points of a member now; with `as_of` or `as_known_at` those of the past, folded from the log."""
+    now = datetime.now(UTC)
+    at, known = instant("as_of", as_of), instant("as_known_at", as_known_at)
+
+    def read(cursor: PgCursor, _: Any, journal: int, name: str) -> Balance:
+        if at is None and known is None:
+            return read_balance(cursor, journal, name, now)
+        return balance_as_of(cursor, journal, name, at or now, known or FAR)
+
+    projection = "balances" if at is None and known is None else None
+    return await read_member(request, programme, member, projection, at_least, read)
+
+
+@_member_route("lots", "ReadLots", MEMBER_FIGURES)
+async def lots(
+    request: Request[Any, Any, Any], programme: ProgrammeName, member: MemberName, at_least: AtLeast = None
+) -> Response[Lots]:
+    """The open lots of a member in the order in which a redemption takes them, and when points expire."""
+    now = datetime.now(UTC)
+
+    def read(cursor: PgCursor, _: Any, journal: int, name: str) -> Lots:
+        found = read_lots(cursor, journal, name)
+        points: dict[datetime, int] = {}
+        for lot in found:
+            if lot.expires_at is not None and lot.expires_at > now:
+                points[lot.expires_at] = points.get(lot.expires_at, 0) + lot.points
+        expiries = [Expiry(expires_at=at, points=count) for at, count in points.items()]
+        return Lots(member=name, lots=found, expiries=expiries)
+
+    return await read_member(request, programme, member, "balances", at_least, read)
+
+
+@_member_route("statement", "ReadStatement", MEMBER_FIGURES)
+async def statement(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    member: MemberName,
+    at_least: AtLeast = None,
+    as_of: AsOf = None,
+    as_known_at: AsKnownAt = None,
+    after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1, description="Go on after this position.")] = 0,
+    limit: Limit = 100,
+    newest_first: bool = False,
+) -> Response[StatementPage]:
+    """Every movement of a member's points, with the balance after it and where each point came from."""
+    now = datetime.now(UTC)
+    at, known = instant("as_of", as_of), instant("as_known_at", as_known_at)
+
+    def read(cursor: PgCursor, _: Any, journal: int, name: str) -> StatementPage:
+        if at is None and known is None:
+            found = read_statement(cursor, journal, name, after=after, limit=limit, newest_first=newest_first)
+        else:
+            past = statement_as_of(cursor, journal, name, at or now, known or FAR)
+            past = past[::-1] if newest_first else past
+            beyond = [one for one in past if not after or (one.position < after) is newest_first]
+            found = [one for one in beyond if one.position != after][:limit]
+        following = found[-1].position if len(found) == limit else None
+        return StatementPage(member=name, entries=found, next=following)
+
+    projection = "statement" if at is None and known is None else None
+    return await read_member(request, programme, member, projection, at_least, read)
+
+
+@_member_route("summary", "ReadSummary")
+async def summary(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    member: MemberName,
+    at_least: AtLeast = None,
+    as_of: AsOf = None,
+    as_known_at: AsKnownAt = None,
+) -> Response[Summary]:
+    """What a member is worth, how it behaves, and its points."""
+    now = datetime.now(UTC)
+    at, known = instant("as_of", as_of), instant("as_known_at", as_known_at)
+
+    def read(cursor: PgCursor, info: Any, journal: int, name: str) -> Summary:
+        if at is None and known is None:
+            lifetime = read_lifetime(cursor, info.journals, journal, name, now)
+            points = read_balance(cursor, journal, name, now)
+        else:
+            lifetime = lifetime_as_of(cursor, info.journals, journal, name, at or now, known or FAR)
+            points = balance_as_of(cursor, journal, name, at or now, known or FAR)
+        return Summary(
+            programme=info.programme.programme, currency=info.programme.currency, lifetime=lifetime, balance=points
+        )
+
+    projection = "lifetime" if at is None and known is None else None
+    return await read_member(request, programme, member, projection, at_least, read)
+
+
+@_member_route("satisfaction", "ReadLatestAnswers")
+async def satisfaction(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    member: MemberName,
+    at_least: AtLeast = None,
+    as_of: AsOf = None,
+) -> Response[LatestAnswers]:
+    """The latest answer of a member to each instrument; of those merged into it too."""
+    at = instant("as_of", as_of)
+
+    def read(cursor: PgCursor, info: Any, _: int, name: str) -> LatestAnswers:
+        return LatestAnswers(member=name, answers=read_latest_answers(cursor, info.journals, name, at))
+
+    return await read_member(request, programme, member, "satisfaction", at_least, read)
+
+
+@_member_route("events", "ReadStream")
+async def events(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    member: MemberName,
+    after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1, description="Go on after this version.")] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=EVENTS_MAX)] = 100,
+) -> Response[StreamPage]:
+    """The events of a member's stream as they stand in the log; personal data is sealed."""
+
+    def read(cursor: PgCursor, _: Any, journal: int, name: str) -> StreamPage:
+        found = read_stream(cursor, journal, MEMBER_STREAM + name, after=after, limit=limit)
+        return StreamPage(member=name, events=found, next=found[-1].version if len(found) == limit else None)
+
+    return await read_member(request, programme, member, None, None, read)
+
+
+HANDLERS: Final = (balance, lots, statement, summary, satisfaction, events)

@@ -1,0 +1,197 @@
+"""Reading over HTTP: as fresh as was asked for, saying how fresh, and with an entity tag."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
+
+import msgspec
+from litestar import Request, Response
+from msgspec import Struct
+
+from ledger.programmes import ProgrammeInfo, journal_of
+from ledger.store.database import PgCursor
+from service.http.access import backend_of
+from service.http.backend import Backend
+from service.http.paths import decoded
+from service.http.problems import invalid, problem
+
+AS_OF: Final = "Ledger-As-Of"
+BEHIND: Final = "Ledger-Behind"
+KNOWN_SECONDS: Final = 0.05
+PAUSE_SECONDS: Final = 0.005
+PAUSE_SECONDS_MAX: Final = 0.1
+POSITION_MAX: Final = 2**63 - 1
+
+T = TypeVar("T")
+_encode: Final = msgspec.json.Encoder(decimal_format="string").encode
+
+
+class Freshness(Struct, frozen=True):
+    """How far a read model is: by journal, the position folded in, and the position recorded."""
+
+    folded: dict[int, int]
+    recorded: dict[int, int]
+
+    def headers(self) -> dict[str, str]:
+        """As headers of an answer that was read after this."""
+        behind = sum(self.recorded[journal] - at for journal, at in self.folded.items())
+        return {AS_OF: ",".join(f"{journal}:{at}" for journal, at in self.folded.items()), BEHIND: str(behind)}
+
+    def lacks(self, wanted: Mapping[int, int]) -> dict[int, int]:
+        """What of the positions wanted is not folded in."""
+        return {journal: at for journal, at in wanted.items() if self.folded.get(journal, 0) < at}
+
+
+def read_freshness(cursor: PgCursor, projection: str, journals: Sequence[int]) -> Freshness:
+    """How far a projection is in some journals, in one round trip."""
+    cursor.execute(
+        "SELECT journal, position, coalesce((SELECT max(folded.position) FROM projections folded"
+        " WHERE projection = %s AND folded.journal = journals.journal), 0)"
+        " FROM journals WHERE journal = ANY (%s) ORDER BY journal",
+        (projection, list(journals)),
+    )
+    rows = cursor.fetchall()
+    return Freshness(
+        {journal: folded for journal, _, folded in rows}, {journal: recorded for journal, recorded, _ in rows}
+    )
+
+
+def _freshness(
+    backend: Backend, cursor: PgCursor, projection: str, journals: Sequence[int], wanted: Mapping[int, int]
+) -> Freshness:
+    """How far a projection was a moment ago, where that is far enough; else now. Positions only move on, so what was
+    folded in then is in what is read after it.
+    """
+    name = projection, tuple(journals)
+    known = backend.freshness.get(name)
+    now = time.monotonic()
+    if known is not None and now - known[0] < KNOWN_SECONDS and not known[1].lacks(wanted):
+        return known[1]
+    found = read_freshness(cursor, projection, journals)
+    backend.freshness[name] = now, found
+    return found
+
+
+def positions(text: str | None, info: ProgrammeInfo) -> dict[int, int]:
+    """`at_least` as journal → position. Raises Problem where it is not what a write returned."""
+    found: dict[int, int] = {}
+    for part in (text or "").split(",") if text else ():
+        journal, _, position = part.strip().partition(":")
+        if not (is_number(journal) and is_number(position)):
+            raise invalid(
+                "at_least", "must be as the header Ledger-Position of a write had it, such as 1:42", text or ""
+            )
+        if int(journal) not in info.journals:
+            raise invalid("at_least", f"journal {journal} is not one of the programme's", text or "")
+        found[int(journal)] = int(position)
+    return found
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a position: decimal digits of a 64-bit number."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= POSITION_MAX
+
+
+async def read_member(
+    request: Request[Any, Any, Any],
+    programme: str,
+    member: str,
+    projection: str | None,
+    at_least: str | None,
+    read: Callable[[PgCursor, ProgrammeInfo, int, str], Any],
+) -> Response[Any]:
+    """Answer with what is read of a member; `read` gets cursor, programme, the member's journal and its name."""
+    info = await backend_of(request).programme(decoded("programme", programme))
+    name = decoded("member", member)
+    journal = journal_of(info, name)
+    journals = [journal]
+    return await answered(
+        request, info, journals, projection, at_least, lambda cursor: read(cursor, info, journal, name)
+    )
+
+
+async def read_programme(
+    request: Request[Any, Any, Any],
+    programme: str,
+    projection: str | None,
+    at_least: str | None,
+    read: Callable[[PgCursor, ProgrammeInfo], Any],
+) -> Response[Any]:
+    """Answer with what is read of a whole programme, as of one moment."""
+    info = await backend_of(request).programme(decoded("programme", programme))
+
+    def at_once(cursor: PgCursor) -> Any:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # its statements see one state
+        found = read(cursor, info)
+        cursor.execute("COMMIT")
+        return found
+
+    return await answered(request, info, info.journals, projection, at_least, at_once)
+
+
+async def answered(
+    request: Request[Any, Any, Any],
+    info: ProgrammeInfo,
+    journals: Sequence[int],
+    projection: str | None,
+    at_least: str | None,
+    read: Callable[[PgCursor], Any],
+) -> Response[Any]:
+    """Read, as fresh as was asked for, and answer. Without a `projection` what is read is the log, which is fresh."""
+    backend = backend_of(request)
+    wanted = positions(at_least, info)
+    try:
+        if projection is None:
+            found, headers = await backend.read(lambda cursor: _encode(read(cursor))), {}
+        else:
+            found, headers = await _fresh(backend, projection, sorted({*journals, *wanted}), wanted, read)
+    except ValueError as error:  # what a read refuses of its arguments
+        raise invalid("query", str(error)) from error
+    return tagged(request, found, headers)
+
+
+async def _fresh(
+    backend: Backend, projection: str, journals: Sequence[int], wanted: dict[int, int], read: Callable[[PgCursor], Any]
+) -> tuple[bytes, dict[str, str]]:
+    deadline = time.monotonic() + backend.limits.wait_seconds
+    pause = PAUSE_SECONDS
+
+    def attempt(cursor: PgCursor) -> tuple[Freshness, bytes | None]:
+        freshness = _freshness(backend, cursor, projection, journals, wanted)
+        return freshness, None if freshness.lacks(wanted) else _encode(read(cursor))
+
+    while True:
+        freshness, found = await backend.read(attempt)
+        if found is not None:
+            return found, freshness.headers()
+        if time.monotonic() >= deadline or backend.stopping.is_set():
+            lacking = ", ".join(
+                f"journal {journal} is at {freshness.folded.get(journal, 0)}, {at} was asked for"
+                for journal, at in freshness.lacks(wanted).items()
+            )
+            detail = (
+                f"After {backend.limits.wait_seconds:g} s {projection} is behind: {lacking}. loyalty project folds."
+            )
+            raise problem("NOT_THERE_YET", detail, headers=freshness.headers() | {"Retry-After": "1"})
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, PAUSE_SECONDS_MAX)
+
+
+def tagged(request: Request[Any, Any, Any], body: bytes, headers: dict[str, str]) -> Response[Any]:
+    """An answer with the entity tag of its body; 304 without one where the client has it already."""
+    tag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+    headers = headers | {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    if _has(request.headers.get("if-none-match"), tag):
+        return Response(None, status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def _has(if_none_match: str | None, tag: str) -> bool:
+    if if_none_match is None:
+        return False
+    known = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
+    return tag in known or "*" in known

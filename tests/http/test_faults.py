@@ -1,0 +1,254 @@
+"""What goes wrong around a server: the database, the projector, clients, and the server itself."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from eventsourcing.persistence import OperationalError
+
+from ledger.store.database import Database
+from service.http.problems import problem_of
+from tests.cli.running import Loyalty, recorded, rows, wait_for
+from tests.faults.proxy import Proxy
+from tests.http.conftest import create_programmes
+from tests.http.serving import AT, Api, Server, a_key, enrolled, new, purchase
+from tests.http.test_commands import problem
+
+IDLE_CONNECTIONS = 1_000
+
+
+@pytest.fixture
+def key(database: Database, database_dsn: str) -> str:
+    """A key of an administrator, on a database of the test's own."""
+    return a_key(database, "admin", None)
+
+
+@pytest.fixture
+def own(database_dsn: str, key: str) -> Iterator[Server]:
+    """A server of the test's own, without a projector."""
+    with Server(database_dsn, "--wait", "0.3") as running:
+        create_programmes(running.url, key)
+        yield running
+
+
+def test_the_database_goes_and_comes_back(database_dsn: str, key: str) -> None:
+    with Proxy(database_dsn) as proxy, Server(proxy.dsn) as running:
+        create_programmes(running.url, key)
+        api = Api(running.url, key)
+        member = enrolled(api, 10_000)
+        before = recorded(database_dsn)
+        proxy.cut_all(refuse=True)
+        body = {"id": new("r"), "member": member, "points": 10, "occurred_at": AT}
+        for answer in (
+            api.post("redemptions", body),
+            api.post("purchase-batches", {"purchases": [purchase(member)]}),
+            api.post("redemptions", body, params={"dry_run": "true"}),
+            api.get(f"members/{member}/balance"),
+            api.get("changes"),
+        ):
+            assert problem(answer, 503, "DATABASE_UNAVAILABLE")["title"]
+            assert answer.headers["Retry-After"] == "1"
+        assert recorded(database_dsn) == before
+        proxy.allow()
+        assert api.get(f"members/{member}/balance").status_code == 200
+        assert api.post("redemptions", body).status_code == 201
+        assert api.post("redemptions", body).status_code == 200
+        assert len(recorded(database_dsn)) == len(before) + 1
+        api.close()
+
+
+def test_a_cut_after_the_commit_is_not_a_second_commit(database_dsn: str, key: str) -> None:
+    with Proxy(database_dsn) as proxy, Server(proxy.dsn) as running:
+        create_programmes(running.url, key)
+        api = Api(running.url, key)
+        member = enrolled(api, 10_000)
+        before = len(recorded(database_dsn))
+        proxy.arm("cut after", b"COMMIT; SELECT pg_notify")
+        answer = api.post("redemptions", {"id": new("r"), "member": member, "points": 10, "occurred_at": AT})
+        assert proxy.reached.is_set()
+        assert answer.status_code in (200, 201)
+        assert len(recorded(database_dsn)) == before + 1
+        api.close()
+
+
+def test_reads_say_how_stale_they_are_and_wait_for_what_is_asked(own: Server, key: str) -> None:
+    api = Api(own.url, key)
+    member = enrolled(api)
+    last = api.post("purchases", purchase(member, 10_000))
+    at_least = last.headers["Ledger-Position"]
+    journal, _, position = at_least.partition(":")
+    found = api.get(f"members/{member}/balance")
+    assert (found.headers["Ledger-As-Of"], found.headers["Ledger-Behind"]) == (f"{journal}:0", position)
+    assert found.json()["status"] == "unknown"
+    late = api.get(f"members/{member}/balance", params={"at_least": at_least})
+    assert f"{position} was asked for" in problem(late, 503, "NOT_THERE_YET")["detail"]
+    assert (late.headers["Retry-After"], late.headers["Ledger-Behind"]) == ("1", position)
+    Loyalty(LOYALTY_DATABASE_URL=own.dsn)("project", "--once")
+    fresh = api.get(f"members/{member}/balance", params={"at_least": at_least})
+    assert (fresh.json()["active"], fresh.headers["Ledger-Behind"]) == (100, "0")
+    api.close()
+
+
+class Load:
+    """Clients that send purchases, and know which were acknowledged and which were not."""
+
+    def __init__(self, url: str, key: str, member: str, clients: int = 8) -> None:
+        self.acknowledged: dict[str, str] = {}
+        self.unanswered: list[dict[str, Any]] = []
+        self._stopped = threading.Event()
+        self._threads = ThreadPoolExecutor(clients)
+        self._running = [self._threads.submit(self._run, url, key, member) for _ in range(clients)]
+
+    def _run(self, url: str, key: str, member: str) -> None:
+        api = Api(url, key)
+        while not self._stopped.is_set():
+            body = purchase(member, 100)
+            try:
+                answer = api.post("purchases", body)
+            except httpx.TransportError:
+                self.unanswered.append(body)
+                return
+            if answer.status_code == 503:
+                self.unanswered.append(body)
+                return
+            assert answer.status_code == 201, answer.text
+            self.acknowledged[body["id"]] = answer.headers["Ledger-Position"]
+        api.close()
+
+    def end(self) -> None:
+        self._stopped.set()
+        self._threads.shutdown()
+        for each in self._running:
+            each.result()
+
+
+def _purchases(dsn: str) -> dict[str, str]:
+    found = rows(
+        dsn,
+        "SELECT convert_from(state, 'UTF8')::json ->> 'id', journal || ':' || position FROM events"
+        " WHERE topic LIKE 'purchase-recorded.%'",
+    )
+    assert len(dict(found)) == len(found), "a purchase was recorded twice"
+    return dict(found)
+
+
+def test_what_was_acknowledged_survives_a_kill_and_nothing_is_doubled(own: Server, key: str) -> None:
+    api = Api(own.url, key)
+    member = enrolled(api)
+    load = Load(own.url, key, member)
+    wait_for(lambda: len(load.acknowledged) >= 100)
+    os.kill(own.process.pid, signal.SIGKILL)
+    own.process.wait()
+    load.end()
+    assert load.acknowledged.keys() <= _purchases(own.dsn).keys()
+    assert load.unanswered
+    own.start_again()
+    for body in load.unanswered:
+        assert api.post("purchases", body).status_code in (200, 201)
+    sent = load.acknowledged.keys() | {body["id"] for body in load.unanswered}
+    assert _purchases(own.dsn).keys() == sent
+    api.close()
+
+
+def test_a_stop_finishes_what_was_accepted_and_refuses_new(own: Server, key: str) -> None:
+    api = Api(own.url, key)
+    member = enrolled(api)
+    load = Load(own.url, key, member)
+    wait_for(lambda: len(load.acknowledged) >= 100)
+    with api.client.stream("GET", "/v1/programmes/club/changes/stream") as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        own.process.terminate()
+        for _ in lines:
+            pass  # the stream ends by itself
+    assert own.process.wait(60) == 0, own.log()
+    load.end()
+    assert _purchases(own.dsn).keys() == load.acknowledged.keys()
+    assert "Traceback" not in own.log()
+    with pytest.raises(httpx.TransportError):
+        api.get("changes")
+    api.close()
+
+
+def test_many_idle_connections_and_a_slow_client_hold_nobody_up(database_dsn: str, key: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4 * IDLE_CONNECTIONS)), hard))
+    with Server(database_dsn, "--body-seconds", "0.5") as running:
+        create_programmes(running.url, key)
+        api = Api(running.url, key)
+        address = urlsplit(running.url)
+        idle = [socket.create_connection((address.hostname, address.port or 80)) for _ in range(IDLE_CONNECTIONS)]
+        slow = idle[0]
+        slow.settimeout(30)
+        slow.sendall(
+            f"POST /v1/programmes/club/members HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+            "Content-Length: 1000\r\n\r\n{".encode()
+        )
+        enrolled(api, 10_000)
+        assert slow.recv(1_000).startswith(b"HTTP/1.1 408 ")
+        for each in idle:
+            each.close()
+        enrolled(api)
+        assert "Traceback" not in running.log()
+        api.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_client_that_leaves_is_no_failure_of_the_server(own: Server, key: str) -> None:
+    address = urlsplit(own.url)
+    for _ in range(20):
+        with socket.create_connection((address.hostname, address.port or 80)) as leaving:
+            leaving.sendall(
+                f"POST /v1/programmes/club/members HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+                "Content-Length: 1000\r\n\r\n{".encode()
+            )
+    api = Api(own.url, key)
+    enrolled(api)
+    assert "Traceback" not in own.log()
+    api.close()
+
+
+def test_headers_and_requests_that_are_not_http_are_refused(own: Server) -> None:
+    address = urlsplit(own.url)
+    for raw in (
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /v1/programmes/club HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\n b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
+    ):
+        with socket.create_connection((address.hostname, address.port or 80), timeout=10) as client:
+            client.sendall(raw)
+            client.shutdown(socket.SHUT_WR)
+            answer = client.recv(1_000)
+            assert not answer.startswith(b"HTTP/1.1 2")
+            assert not answer.startswith(b"HTTP/1.1 5")
+    assert httpx.get(f"{own.url}/v1/docs").status_code == 200
+
+
+def test_a_key_that_is_used_too_often_has_to_wait(database_dsn: str, key: str, own: Server) -> None:
+    with Server(database_dsn, "--requests-per-second", "0.5") as running:
+        api = Api(running.url, key)
+        first, second = api.get("changes"), api.get("changes")
+        assert (first.status_code, int(problem(second, 429, "TOO_MANY_REQUESTS")["status"])) == (200, 429)
+        assert 1 <= int(second.headers["Retry-After"]) <= 2
+        api.close()
+
+
+@pytest.mark.parametrize(("sqlstate", "status"), [("53100", 503), ("57P01", 503), ("08006", 503), ("42P01", 500)])
+def test_what_a_client_is_told_of_the_database(sqlstate: str, status: int) -> None:
+    """A full disk (53100) among them: refused for now, and well once there is room."""
+    error = OperationalError("x")
+    vars(error).update(pgcode=sqlstate)
+    found = problem_of(error)
+    assert found.details.status == status
+    assert ("Retry-After" in found.headers) is (status == 503)
