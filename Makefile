@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check kafka soak clean
+.PHONY: help demo test bench check kafka soak spark clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,9 @@ kafka: $(VENV)/.test  ## Run a real Apache Kafka on localhost:9092 (or the next 
 soak: $(VENV)/.test  ## Let 500 faults happen to consumers, relay, Kafka and PostgreSQL, and check that nothing is lost or twice (about half an hour)
 	@$(BIN)/python -m tests.soak --faults 500
 
+spark: $(VENV)/.spark  ## Recompute histories on Apache Spark and on DuckDB, and compare; needs Java 17 (a few minutes)
+	@$(BIN)/python -m pytest tests/recompute/on_spark.py
+
 clean:  ## Remove what was built, and the demo's data (its server is stopped first)
 	@if [ -x $(BIN)/python ] && [ -d demo-data ]; then $(BIN)/python -m service.demo --clean; fi
 	@rm -rf $(VENV) demo-data bench-results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
@@ -48,11 +51,12 @@ $(VENV)/.base: pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.base
+$(VENV)/.demo $(VENV)/.test $(VENV)/.spark $(VENV)/.bench: $(VENV)/.base
 	@echo "installing what 'make $(patsubst .%,%,$(notdir $@))' needs into $(VENV) (once) …"
 	@$(PIP) install --editable '.[$(EXTRAS)]' || { echo "pip could not install the packages above: see its message, and whether a package index is reachable"; exit 1; }
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.test: EXTRAS := test,demo
-$(VENV)/.bench: EXTRAS := bench
+$(VENV)/.test: EXTRAS := test,demo,audit
+$(VENV)/.spark: EXTRAS := test,demo,audit,spark
+$(VENV)/.bench: EXTRAS := bench,audit

@@ -1,4 +1,4 @@
-"""The same SQL on Apache Spark gives the same rows."""
+"""make spark: the same SQL on Apache Spark gives the same rows. Too slow, and too large to install, for every run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from audit.recompute.scripts import CHECKS, FIGURES, FINDINGS, RESULTS
 from ledger.engine import Ledger
 from ledger.store.database import Database
 from tests.recompute.histories import record
-
-pytest.importorskip("pyspark")
 
 SOON_READY = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
