@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.workspace import opened
 
 ENGINES: Final = ("duckdb", "spark")
-EXTRA: Final = "pip install 'loyalty-ledger[audit]'"
+EXTRAS: Final = {"duckdb": "audit", "spark": "audit,spark"}
 
 
 @click.command("recompute")
@@ -63,7 +63,8 @@ def _engine(name: str) -> Open:
             return duckdb_engine
         from audit.recompute.spark_engine import spark_engine
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is not installed: {EXTRA}") from error
+        wanted = f"pip install 'loyalty-ledger[{EXTRAS[name]}]'"
+        raise click.ClickException(f"{error.name} is not installed: {wanted}") from error
     return spark_engine
 
 
