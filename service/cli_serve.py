@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 import click
 
 from service.console import note, say
+from service.options import metrics_port_option
 from service.settings import Settings
+from service.watching import watched
 from service.workspace import opened
 
 
@@ -37,6 +38,7 @@ from service.workspace import opened
     show_default=True,
     help="Of one key; twice as many at once.",
 )
+@metrics_port_option
 @click.pass_obj
 def serve(
     settings: Settings,
@@ -46,15 +48,18 @@ def serve(
     wait: float,
     body_seconds: float,
     requests_per_second: float,
+    metrics_port: int | None,
 ) -> None:
     """Serve the HTTP API until Ctrl-C, then finish what was accepted."""
     from service.http import server
     from service.http.app import create_app
     from service.http.backend import Backend, Limits
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     listening = server.bind(host, port)
-    with opened(settings) as workspace:
+    with (
+        watched(settings, "serve", metrics_port) as watch,
+        opened(settings, watch.metrics.observe_transaction) as workspace,
+    ):
         follow = settings.database_url is None if project is None else project
         limits = Limits(
             wait_seconds=wait,
@@ -64,6 +69,10 @@ def serve(
         )
         backend = Backend(workspace, limits, follow=follow)
         app = create_app(backend)
+        watch.metrics.watch_number(
+            "group_commit_waiting", "Commands that wait for the transaction before them.", backend.queue.waiting
+        )
+        watch.serve(workspace.database.dsn, lambda: (), trouble=lambda: "", idle_seconds=lambda: 0.0)
         shown = f"[{host}]" if ":" in host else host
         say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")
         note("Ctrl-C ends it.")

@@ -77,7 +77,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=65535)] | None,
         _variable(
             "METRICS_PORT",
-            "the port for `/metrics`, `/health/live` and `/health/ready` of `consume`, `relay` and `project`",
+            "the port for `/metrics`, `/health/live` and `/health/ready` of `consume`, `relay`, `project` and `serve`",
             "a port, 1 to 65535",
             "none",
         ),

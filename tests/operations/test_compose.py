@@ -22,8 +22,8 @@ LONG_RUNNING = [name for name in OURS if SERVICES[name]["restart"] != "no"]
 
 
 def test_the_services_are_all_there() -> None:
-    assert {"postgres", "kafka", "migrate", "ingest", "projector", "relay"} <= set(SERVICES)
-    assert {"migrate", "ingest", "projector", "relay"} <= set(OURS)
+    assert {"postgres", "kafka", "migrate", "ingest", "projector", "relay", "api"} <= set(SERVICES)
+    assert {"migrate", "ingest", "projector", "relay", "api"} <= set(OURS)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -51,7 +51,7 @@ def test_it_is_watched_on_the_port_that_it_serves(name: str) -> None:
     assert f"http://localhost:{port}/health/ready" in service["healthcheck"]["test"][-1]
     assert service["environment"]["LOYALTY_METRICS_HOST"] == "0.0.0.0"
     published = [mapping.split(":") for mapping in service["ports"]]
-    assert [(host, inner) for host, _, inner in published] == [("127.0.0.1", port)]
+    assert ("127.0.0.1", port) in [(host, inner) for host, _, inner in published]
 
 
 def test_no_port_is_published_twice_or_to_others() -> None:
