@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -120,7 +119,6 @@ class MemberFold:
         self._lifetimes: dict[str, Figures] = {}
         self._answers: dict[tuple[str, int, int], list[int]] = {}
         self._service = [0] * len(_SERVICE)
-        self._zone = ZoneInfo(time_zone)
         self._complaints = _Opened()
         self._follow_ups = _Opened()
 
@@ -148,7 +146,7 @@ class MemberFold:
             self._fold_satisfaction(batch)
 
     def _fold_satisfaction(self, batch: Batch) -> None:
-        memory = {"zone": self._zone, "complaints": self._complaints, "follow_ups": self._follow_ups}
+        memory = {"time_zone": self._time_zone, "complaints": self._complaints, "follow_ups": self._follow_ups}
         changes = _satisfaction.apply(batch, memory)
         for (per, _, _, instrument, lowest, highest), sums in changes.answer_days.items():
             if per == "programme":

@@ -79,7 +79,7 @@ def _freshness(
 def positions(text: str | None, info: ProgrammeInfo) -> dict[int, int]:
     """`at_least` as journal → position. Raises Problem where it is not what a write returned."""
     found: dict[int, int] = {}
-    for part in (text or "").split(",") if text else ():
+    for part in () if text is None else text.split(","):
         journal, _, position = part.strip().partition(":")
         if not (is_number(journal) and is_number(position)):
             raise invalid(
