@@ -15,7 +15,7 @@ demo: $(VENV)/.demo  ## Load a year of real household purchases into a ledger in
 	@$(BIN)/python -m service.demo
 
 test: $(VENV)/.test  ## Run all tests
-	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.bench  ## Measure the figures of the README; JSON results in ./bench-results
 	@$(BIN)/python -m benchmarks
