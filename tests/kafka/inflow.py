@@ -49,7 +49,7 @@ class Inflow:
         self.club = Club(ledger.database, journals).open(ledger)
         self.topic = f"inflow-{os.getpid()}-{next(_topics)}"
         self.partitions = partitions
-        kafka.create_topic(self.topic, partitions, **({"max_message_bytes": 4 << 20} | config))
+        kafka.create_topic(self.topic, partitions, **({"max_message_bytes": 4 << 20, "retention_ms": -1} | config))
         self.acknowledged: dict[tuple[int, int], bytes | None] = {}
 
     # --- messages ----------------------------------------------------------------------------------------------
