@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
+from zlib import crc32
 
 import msgspec
 
@@ -17,6 +19,11 @@ PROGRAMME_STREAM = "programme-"
 
 encode = _encoder.encode
 """The canonical bytes of an event or a command: the fields in the order of its type, defaults left out."""
+
+
+def home_journal(journals: Sequence[int], member: str) -> int:
+    """The journal of a member out of its programme's, by a hash that never changes, nor does their number."""
+    return journals[crc32(member.encode()) % len(journals)]
 
 
 def decode(topic: str, state: bytes) -> Event:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from zlib import crc32
 
 from msgspec import Struct
 
-from ledger.codec import decode
+from ledger.codec import decode, home_journal
 from ledger.decider import Programme
 from ledger.events import Event, ProgrammeCreated, SurveyDefined, TermsPublished
 from ledger.programme_decider import ProgrammeState
@@ -31,8 +30,8 @@ class ProgrammeInfo(Struct, frozen=True, kw_only=True):
 
 
 def journal_of(info: ProgrammeInfo, member: str) -> int:
-    """The journal of a member: a hash that never changes, over the number of journals that never changes."""
-    return info.journals[crc32(member.encode()) % len(info.journals)]
+    """The journal of a member."""
+    return home_journal(info.journals, member)
 
 
 def read_programme(cur: PgCursor, name: str) -> ProgrammeInfo | None:

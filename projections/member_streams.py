@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from zlib import crc32
 
 import msgspec
 from msgspec import Struct
 
-from ledger.codec import MEMBER_STREAM
+from ledger.codec import MEMBER_STREAM, home_journal
 from ledger.store.database import PgCursor
 from ledger.store.journal import LightRow, read_streams
 from ledger.upcasters import upcast_event
@@ -47,7 +46,7 @@ def read_family(
         for name in wanted:
             family[name] = [row for row in rows if row[1] == name]
         absorbed = _absorbed(occurred_by(rows, as_of)) - family.keys()
-        wanted = {name: journals[crc32(name.encode()) % len(journals)] for name in absorbed}
+        wanted = {name: home_journal(journals, name) for name in absorbed}
     return family
 
 

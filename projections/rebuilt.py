@@ -19,6 +19,7 @@ from psycopg2 import sql
 from ledger.store.database import IDLE, SCHEMA, PgCursor, connect, translated
 from projections.batch import HistoryGap, read_batch
 from projections.protocol import Projection
+from projections.rebuild import tables_of
 from projections.runner import fold_batch
 
 BATCH_EVENTS_MAX = 25_000
@@ -66,7 +67,7 @@ class Rebuilt:
         self._kept: dict[str, dict[str, Any]] = {projection.name: {} for projection in projections}
         self._analyzed = 0
         with self._step():
-            for table in _tables(projections):
+            for table in tables_of(projections):
                 cur.execute(
                     sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING ALL)").format(
                         sql.Identifier(table), sql.Identifier(SCHEMA, table)
@@ -110,7 +111,7 @@ class Rebuilt:
 
     def _analyze(self) -> None:
         """Nobody else gives the planner statistics of temporary tables."""
-        for table in _tables(self._projections):
+        for table in tables_of(self._projections):
             self._cur.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
     def digests(self) -> dict[str, dict[str, TableDigest]]:
@@ -157,7 +158,7 @@ class Rebuilt:
         One state of the live tables and their checkpoints is compared, which neither waits for runners nor stops them.
         """
         self._fold_to_live()  # the most of it, in transactions that end
-        tables = sql.SQL(", ").join(sql.Identifier(SCHEMA, table) for table in _tables(self._projections))
+        tables = sql.SQL(", ").join(sql.Identifier(SCHEMA, table) for table in tables_of(self._projections))
         self._cur.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         self._cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))  # before the snapshot is taken
         live = self._fold_to_live()
@@ -240,10 +241,6 @@ def session(dsn: str) -> Iterator[PgCursor]:
             yield cur
     except psycopg2.Error as error:
         raise translated(error) from error
-
-
-def _tables(projections: Sequence[Projection]) -> list[str]:
-    return [table for projection in projections for table in projection.tables]
 
 
 def _identifiers(names: Sequence[str]) -> sql.Composed:

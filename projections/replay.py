@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import groupby
-from zlib import crc32
 
 from msgspec import Struct, field
 
-from ledger.codec import MEMBER_STREAM
+from ledger.codec import MEMBER_STREAM, home_journal
 from ledger.store.database import Database, PgCursor
 from ledger.store.journal import LightRow, read_streams
 from projections.as_of import balance_as_of
@@ -110,7 +109,7 @@ def replay_member(
 
     `journals` are those of the programme, in their order. A member that was never heard of by then is `unknown`.
     """
-    journal = journals[crc32(member.encode()) % len(journals)]
+    journal = home_journal(journals, member)
     lifetime = lifetime_as_of(cur, journals, journal, member, as_of, as_known_at)
     family = fold_members(cur, journals, lifetime.members, as_of, as_known_at)
     own = family[member]
@@ -138,7 +137,7 @@ def fold_members(
     time_zone = time_zone_of(cur, journals[0])
     by_journal: dict[int, list[str]] = {}
     for member in members:
-        by_journal.setdefault(journals[crc32(member.encode()) % len(journals)], []).append(member)
+        by_journal.setdefault(home_journal(journals, member), []).append(member)
     folded: dict[str, MemberFold] = {}
     for journal, names in by_journal.items():
         folded |= {name: MemberFold(journal, name, time_zone) for name in names}

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
-from zlib import crc32
 
 from msgspec import Struct
 
-from ledger.codec import MEMBER_STREAM
+from ledger.codec import MEMBER_STREAM, home_journal
 from ledger.store.database import PgCursor
 from ledger.store.journal import LightRow, read_streams
 from projections.member_fold import MemberFold, add_figures, known_event
@@ -68,7 +67,7 @@ def restate(
         raise ValueError(f"and: must not be before known-at, {known_at:%Y-%m-%dT%H:%M:%SZ}")
     time_zone = time_zone_of(cur, journals[0])
     if member is not None:
-        journal = journals[crc32(member.encode()) % len(journals)]
+        journal = home_journal(journals, member)
         rows = [row for row in read_streams(cur, journal, [(MEMBER_STREAM + member, 0)]) if row[5] <= known_again_at]
         yield from _effects(MemberFold(journal, member, time_zone), journal, rows, as_of, known_at)
         return
