@@ -182,7 +182,7 @@ def load(ledger: Ledger, screen: Screen, found: Run, expected: journey.Totals, u
 
 def project(database: Database, screen: Screen, found: Run) -> None:
     """Bring the read models up to date."""
-    screen.line("projecting: balances, statements, value, satisfaction, steering")
+    screen.line("projecting: balances, statements, value, satisfaction, steering, liability")
     with found.phase("project", "events") as told:
         told(Runner(database, read_models(), threads=PROJECTION_THREADS).run_once())
 
