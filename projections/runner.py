@@ -95,10 +95,11 @@ class Runner:
                 total += sum(threads.map(lambda journal: self._catch_up(journal, stop), behind))
         return total
 
-    def follow(self, stop: Event) -> None:
+    def follow(self, stop: Event, *, pause_seconds: float = 0.0) -> None:
         """Fold what is recorded as it is recorded, until `stop` is set. While the database is away, wait for it.
 
-        A hint that a journal grew wakes it at once; a lost hint costs at most a second.
+        A hint that a journal grew wakes it at once, but for the pause after each turn: what comes meanwhile is folded
+        together. A lost hint costs at most a second.
         """
         listener = Listener(self._database)
         waited = POLL_SECONDS
@@ -108,6 +109,7 @@ class Runner:
                 if waited >= POLL_SECONDS:
                     waited = 0.0
                     self._run_or_pause(stop)
+                    stop.wait(pause_seconds)
                 waited += POLL_SECONDS if listener.wait(STOP_CHECK_SECONDS) else STOP_CHECK_SECONDS
         finally:
             listener.close()

@@ -7,12 +7,11 @@ from typing import Final
 
 import click
 
-from projections.runner import Runner
 from service.cli_reads import clearly
 from service.console import EXIT_INTERRUPTED, count, say, stop
-from service.metrics import of_runner
+from service.metrics import of_projector
 from service.options import metrics_port_option
-from service.read_models import read_models
+from service.projector import Projector
 from service.settings import Settings
 from service.stopping import stopping
 from service.watching import reporting, since, watched
@@ -33,21 +32,20 @@ def project(settings: Settings, once: bool, threads: int, metrics_port: int | No
         opened(settings) as workspace,
         stopping(_log.info) as stopped,
     ):
-        runner = Runner(workspace.database, read_models(), threads=threads)
-        progress = runner.progress
+        projector = Projector(workspace.database, threads=threads)
         watch.serve(
             workspace.database.dsn,
-            of_runner(progress),
-            trouble=lambda: progress.trouble,
-            idle_seconds=lambda: since(progress.turned_at),
+            of_projector(projector.progress),
+            trouble=lambda: projector.trouble,
+            idle_seconds=lambda: since(projector.turned_at),
             lag_max=settings.ready_lag_max,
         )
         if once:
-            clearly(lambda: runner.run_once(stopped))
+            clearly(lambda: projector.run_once(stopped))
         else:
-            with reporting(_Report(runner)):
-                clearly(lambda: runner.follow(stopped))
-        say(f"Folded in {count(progress.events, 'event')}.")
+            with reporting(_Report(projector)):
+                clearly(lambda: projector.follow(stopped))
+        say(f"Folded in {count(projector.events, 'event')}.")
         if once and stopped.is_set():
             _log.info("Stopped. The next one goes on where this one ended.")
             stop(EXIT_INTERRUPTED)
@@ -56,11 +54,11 @@ def project(settings: Settings, once: bool, threads: int, metrics_port: int | No
 class _Report:
     """A line of the log, where there was something to fold since the one before."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._progress, self._events = runner.progress, 0
+    def __init__(self, projector: Projector) -> None:
+        self._projector, self._events = projector, 0
 
     def __call__(self) -> None:
-        folded = self._progress.events
+        folded = self._projector.events
         if folded > self._events:
             _log.info("folded in %s", count(folded - self._events, "event"))
             self._events = folded

@@ -18,11 +18,10 @@ from consumers import dead_letters, relay
 from consumers.relay import BALANCES_TOPIC, PARTITIONS, TOPIC, ReadBackFailed, Relay, UnknownPosition
 from ledger.store.database import Database
 from projections.checkpoints import ProjectionOutdated
-from projections.runner import Runner
 from service.console import EXIT_FAILURE, count, say, stop
-from service.metrics import of_relay, of_runner
+from service.metrics import of_projector, of_relay
 from service.options import bootstrap_option, metrics_port_option
-from service.read_models import read_models
+from service.projector import Projector
 from service.settings import Settings
 from service.stopping import stopping
 from service.watching import Watch, reporting, since, watched
@@ -100,7 +99,7 @@ def relay_command(
             partitions=partitions,
             say=_log.info,
         )
-        projecting = None if no_balances else Runner(database, read_models())
+        projecting = None if no_balances else Projector(database)
         _serve(watch, running, projecting, database, topic)
         try:
             running.replay_from(dict(positions))
@@ -122,7 +121,7 @@ def relay_command(
             stop(EXIT_FAILURE)
 
 
-def _run(running: Relay, projecting: Runner | None, stopped: threading.Event, *, once: bool) -> None:
+def _run(running: Relay, projecting: Projector | None, stopped: threading.Event, *, once: bool) -> None:
     if once:
         if projecting is not None:
             projecting.run_once(stopped)
@@ -151,8 +150,8 @@ def _run(running: Relay, projecting: Runner | None, stopped: threading.Event, *,
         raise click.ClickException(str(errors[0]))
 
 
-def _serve(watch: Watch, running: Relay, projecting: Runner | None, database: Database, topic: str) -> None:
-    relaying, folding = running.progress, None if projecting is None else projecting.progress
+def _serve(watch: Watch, running: Relay, projecting: Projector | None, database: Database, topic: str) -> None:
+    relaying = running.progress
 
     def behind() -> int | None:
         try:
@@ -162,14 +161,16 @@ def _serve(watch: Watch, running: Relay, projecting: Runner | None, database: Da
 
     def metrics() -> Iterator[Metric]:
         yield from of_relay(relaying, behind)()
-        if folding is not None:
-            yield from of_runner(folding)()
+        if projecting is not None:
+            yield from of_projector(projecting.progress)()
 
     watch.serve(
         database.dsn,
         metrics,
-        trouble=lambda: relaying.trouble or ("" if folding is None else folding.trouble),
-        idle_seconds=lambda: max(since(relaying.turned_at), since(None if folding is None else folding.turned_at)),
+        trouble=lambda: relaying.trouble or ("" if projecting is None else projecting.trouble),
+        idle_seconds=lambda: max(
+            since(relaying.turned_at), since(None if projecting is None else projecting.turned_at)
+        ),
     )
 
 

@@ -5,7 +5,7 @@ Transactions are counted as they happen, a few additions each; everything else i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -162,14 +162,20 @@ def of_consumer(progress: kafka_in.Progress) -> Source:
     return collect
 
 
-def of_runner(progress: runner.Progress) -> Source:
-    """Events folded into read models by this process."""
+def of_projector(progress: Mapping[str, runner.Progress]) -> Source:
+    """Events folded into read models by this process; a progress for each runner, by its name."""
 
     def collect() -> Iterator[Metric]:
-        yield _counter("projection_events", "Events folded into the read models.", progress.events)
-        yield _counter("projection_batches", "Batches that they were folded in.", progress.batches)
-        yield _counter("projection_batch_seconds", "Seconds that those batches took.", progress.batch_seconds)
-        yield _counter("projection_failures", "Times that the database failed.", progress.failures)
+        for name, help, value in (
+            ("events", "Events folded into the read models.", lambda each: each.events),
+            ("batches", "Batches that they were folded in.", lambda each: each.batches),
+            ("batch_seconds", "Seconds that those batches took.", lambda each: each.batch_seconds),
+            ("failures", "Times that the database failed.", lambda each: each.failures),
+        ):
+            counter = CounterMetricFamily(f"loyalty_projection_{name}", help, labels=["read_models"])
+            for read_models, done in progress.items():
+                counter.add_metric([read_models], value(done))
+            yield counter
 
     return collect
 

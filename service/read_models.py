@@ -16,9 +16,19 @@ from projections.statement import Statement
 from projections.steering import Steering
 
 
+def points() -> list[Projection]:
+    """What a till waits for, a new instance of each."""
+    return [Balances(), Statement()]
+
+
+def figures() -> list[Projection]:
+    """What is computed from the same events for people and reports, a new instance of each."""
+    return [Lifetime(), Satisfaction(), MemberData(), Steering(), Liability()]
+
+
 def read_models() -> list[Projection]:
-    """A new instance of each."""
-    return [Balances(), Statement(), Lifetime(), Satisfaction(), MemberData(), Steering(), Liability()]
+    """All of them, a new instance of each."""
+    return [*points(), *figures()]
 
 
 def catch_up(database: Database) -> int:

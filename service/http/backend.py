@@ -18,10 +18,10 @@ from ledger.programmes import ProgrammeInfo, read_programme
 from ledger.store.database import Database, PgCursor
 from ledger.store.listener import Listener
 from ledger.submissions import Outcome, Submission
-from projections.runner import Runner
+from projections.checkpoints import ProjectionOutdated
 from service.http.key_ring import KeyRing
 from service.http.problems import problem
-from service.read_models import read_models
+from service.projector import Projector
 from service.workspace import Workspace
 
 READ_THREADS: Final = 12
@@ -70,6 +70,7 @@ class Backend:
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
         self._programmes: dict[str, ProgrammeInfo] = {}
         self._follow = follow
+        self._stop_projecting = threading.Event()
         self._background: list[threading.Thread] = []
         self._grown: asyncio.Event | None = None
 
@@ -81,8 +82,7 @@ class Backend:
         loop = asyncio.get_running_loop()
         targets: list[Callable[[], None]] = [lambda: self._listen(loop), self._record_uses]
         if self._follow:
-            runner = Runner(self.writers, read_models())
-            targets.append(lambda: runner.follow(self.stopping))
+            targets.append(self._project)
         for target in targets:
             thread = threading.Thread(target=target, daemon=True)
             thread.start()
@@ -91,11 +91,19 @@ class Backend:
     def stop(self) -> None:
         """Finish what was submitted, end the threads and close the readers; the workspace is its owner's to close."""
         self.stopping.set()
+        self._stop_projecting.set()
         self.queue.close()
         self._threads.shutdown()
         for thread in self._background:
             thread.join()
         self.readers.close()
+
+    def _project(self) -> None:
+        """Keep the read models up to date. Where they cannot be, the reads go on and say how old they are."""
+        try:
+            Projector(self.writers).follow(self._stop_projecting)
+        except ProjectionOutdated as error:
+            _log.error("the read models are not kept up to date: %s", error)
 
     def _record_uses(self) -> None:
         while not self.stopping.wait(USES_RECORDED_EVERY_SECONDS):

@@ -17,11 +17,11 @@ from ledger.group_commit import GroupCommit
 from ledger.measures import TransactionMeasure
 from ledger.store.database import Database
 from ledger.submissions import Submission
-from projections.runner import Progress, Runner
+from projections.runner import Progress
 from service.health import TURN_SECONDS_MAX, Health, Probe, Trouble
 from service.logs import logging_to_stderr
-from service.metrics import Metrics, of_consumer, of_database, of_log, of_relay, of_runner
-from service.read_models import read_models
+from service.metrics import Metrics, of_consumer, of_database, of_log, of_projector, of_relay
+from service.projector import Projector
 from service.watching import serving
 from tests.conftest import execute_on
 from tests.engine.clubs import Club, J, statuses, submissions
@@ -128,14 +128,15 @@ def test_the_lag_of_read_models(database: Database, database_dsn: str) -> None:
     with watched_ledger(database) as (ledger, _):
         Club(database, 1).open(ledger)
     assert samples(metrics.render()[0])["loyalty_projection_lag_events{projection=balances}"] == 2
-    runner = Runner(database, read_models())
-    metrics.watch(of_runner(runner.progress))
-    runner.run_once()
+    projector = Projector(database)
+    metrics.watch(of_projector(projector.progress))
+    projector.run_once()
     probe._looked_at = 0.0
     found = samples(metrics.render()[0])
     assert found["loyalty_projection_lag_events{projection=balances}"] == 0
-    assert found["loyalty_projection_events_total"] == 2
-    assert found["loyalty_projection_batch_seconds_total"] > 0
+    for each in ("points", "figures"):
+        assert found[f"loyalty_projection_events_total{{read_models={each}}}"] == 2
+        assert found[f"loyalty_projection_batch_seconds_total{{read_models={each}}}"] > 0
     assert found["loyalty_database_up"] == 1
     probe.close()
 
@@ -239,7 +240,7 @@ def test_the_documentation_names_the_metrics_that_there_are(database_dsn: str) -
         for source in (
             of_consumer(kafka_in.Progress(lags={("in", 0): 3}, stopped={("in", 1): "a gap"})),
             of_relay(relay.Progress(), lambda: 1),
-            of_runner(Progress()),
+            of_projector({"points": Progress()}),
             of_database(probe),
             of_log(troubles),
         ):
