@@ -117,8 +117,12 @@ class GroupClient:
         """All partitions of the topics, ours or not."""
         return _partitions_of(self._consumer, self._settings.topics)
 
+    def refresh(self) -> None:
+        """Ask the brokers which topics there are now; what is known of them may be `metadata_max_age_ms` old."""
+        self._consumer.topics()
+
     def topic_id(self, topic: str) -> UUID | None:
-        """What tells a topic from a later one of the same name; None where the brokers do not say."""
+        """What tells a topic from a later one of the same name, as known; None where the brokers do not say."""
         found = self._consumer._cluster.topic_id(topic)
         return found if isinstance(found, UUID) and found.int else None
 

@@ -304,6 +304,7 @@ class Membership:
             if held.claim is None and held.claiming is None and not held.stopped and held.again_at <= now
         ]
         if new and (self._backlog.is_idle() or now > self._drain_until):
+            self._client.refresh()
             bounds = self._client.bounds([held.name for held in new])
             for held in new:
                 held.claiming = self._threads.submit(self._claimed, held.name, bounds[held.name].begin)
@@ -353,15 +354,19 @@ class Membership:
         """Stop partitions that do not have the offset to go on from."""
         self._client.pause(offsets)
         bounds = self._client.bounds(offsets)
+        self._client.refresh()  # after the bounds: they are the topic's that is known then, where it is still ours
         for name, offset in offsets.items():
             held = self._held.get(name)
             if held is None or held.claim is None:
                 continue
-            if offset < bounds[name].begin:
+            ours, now = held.claim.topic_id, self._client.topic_id(name[0])
+            if None not in (ours, now) and ours != now:
+                reason, lost_to = _made_again(offset), self._client.bounds([name])[name].begin
+            elif offset < bounds[name].begin:
                 reason, lost_to = _retention(offset, bounds[name].begin), bounds[name].begin
             elif offset > bounds[name].end:
                 reason, lost_to = _log_ends_before(offset, bounds[name].end), bounds[name].begin
-                if held.claim.topic_id is not None and held.claim.topic_id == self._client.topic_id(name[0]):
+                if ours is not None and now is not None:
                     lost_to = bounds[name].end  # the same topic, cut short: what is below was taken
             else:
                 self._client.open_at(name, offset)
