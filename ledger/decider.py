@@ -899,10 +899,14 @@ def _open_complaint(member: Member, command: OpenComplaint, terms: Terms | None,
     )
 
 
+_ANSWERABLE = ("open", "closed", "merged")
+"""What was promised to a member is still owed when it has left, or goes by another name."""
+
+
 def _resolve_complaint(
     member: Member, command: ResolveComplaint, terms: Terms | None, programme: Programme
 ) -> Decision:
-    if member.status != "open":
+    if member.status not in _ANSWERABLE:
         return _not_open(member)
     opened_at = member.complaints.get(command.complaint)
     if opened_at is None:
@@ -943,7 +947,7 @@ def _schedule_follow_up(
 def _complete_follow_up(
     member: Member, command: CompleteFollowUp, terms: Terms | None, programme: Programme
 ) -> Decision:
-    if member.status != "open":
+    if member.status not in _ANSWERABLE:
         return _not_open(member)
     due_at = member.follow_ups.get(command.follow_up)
     if due_at is None:

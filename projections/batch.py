@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from ledger.codec import MEMBER_STREAM
 from ledger.store.database import PgCursor
 from ledger.upcasters import EVENTS, upcast_event
 
 T = TypeVar("T")
+
+BATCH_EVENTS_MAX: Final = 25_000
+"""Events folded in a transaction, about 50 MiB. Fewer would write the rows of busy members more often."""
 
 
 class HistoryGap(RuntimeError):

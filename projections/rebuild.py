@@ -25,13 +25,12 @@ from msgspec import Struct
 from psycopg2 import sql
 
 from ledger.store.database import SCHEMA, PgCursor, connect, translated
-from projections.batch import read_batch
+from projections.batch import BATCH_EVENTS_MAX, read_batch
 from projections.protocol import Projection
 from projections.runner import fold_batch
 from projections.views import MaterializedViewInTheWay, put_up_views, take_down_views
 
 SHADOW_SCHEMA = "loyalty_rebuild"
-BATCH_EVENTS_MAX = 25_000
 SWAP_ATTEMPTS_MAX = 100
 SWAP_PAUSE_SECONDS_MAX = 1.0
 TURN_TIMEOUT_MS = 2_000

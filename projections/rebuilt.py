@@ -17,12 +17,11 @@ from msgspec import Struct
 from psycopg2 import sql
 
 from ledger.store.database import IDLE, SCHEMA, PgCursor, connect, translated
-from projections.batch import HistoryGap, read_batch
+from projections.batch import BATCH_EVENTS_MAX, HistoryGap, read_batch
 from projections.protocol import Projection
 from projections.rebuild import tables_of
 from projections.runner import fold_batch
 
-BATCH_EVENTS_MAX = 25_000
 DIGESTS_AT_ONCE = 10_000
 DIFFERENCES_NAMED_MAX = 3
 

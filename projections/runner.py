@@ -24,11 +24,10 @@ from msgspec import Struct, field
 
 from ledger.store.database import Database, PgCursor, sentence
 from ledger.store.listener import Listener
-from projections.batch import Batch, read_batch
+from projections.batch import BATCH_EVENTS_MAX, Batch, read_batch
 from projections.checkpoints import lock_checkpoints, move_checkpoints
 from projections.protocol import Projection
 
-BATCH_EVENTS_MAX = 10_000
 POLL_SECONDS = 1.0
 STOP_CHECK_SECONDS = 0.2
 RETRY_PAUSE_SECONDS = 1.0

@@ -17,7 +17,7 @@ from ledger.events import (
     SurveyAnswered,
 )
 from ledger.surveys import Survey
-from tests.decider.scenario import NOT_YET, command, given, happened, on, refusals, unless_open
+from tests.decider.scenario import NOT_YET, close, command, given, happened, merge, on, refusals, unless_open
 from tests.streams import PROGRAMME
 
 
@@ -40,6 +40,11 @@ def promise(**more: Any) -> Any:
 
 def keep(follow_up: str = "promise", **more: Any) -> Any:
     return command(c.CompleteFollowUp, "kept", follow_up=follow_up, **more)
+
+
+def unless_answerable(refused: Any) -> list[tuple[str, list[Any], Any]]:
+    """The rows of a verb that needs a member who was not erased."""
+    return [row for row in unless_open(refused) if row[0] in ("MEMBER_UNKNOWN", "MEMBER_ERASED")]
 
 
 def test_a_survey_is_recorded_as_answered() -> None:
@@ -143,8 +148,19 @@ def test_a_complaint_may_be_resolved_as_it_is_opened() -> None:
     scenario.when(resolve(day=2)).then(happened(ComplaintResolved, opened_at=on(2)))
 
 
+@pytest.mark.parametrize(("ending", "refused"), [(close(day=1), "MEMBER_CLOSED"), (merge(day=1), "MEMBER_MERGED")])
+def test_what_was_promised_is_owed_to_those_who_left(ending: Any, refused: str) -> None:
+    """A complaint and a follow-up end where they began, on the stream of that member; nothing new begins there."""
+    scenario = given(complain(), promise(), ending)
+    scenario.when(resolve(day=2)).then(happened(ComplaintResolved, opened_at=on(0)))
+    scenario.when(keep(day=3)).then(happened(FollowUpCompleted, due_at=on(7)))
+    scenario.when(resolve(day=4)).then("COMPLAINT_NOT_FOUND")
+    another = replace(promise(day=4), id="another")
+    scenario.when(another).then(refused)
+
+
 @refusals(
-    *unless_open(resolve()),
+    *unless_answerable(resolve()),
     ("COMPLAINT_NOT_FOUND", [], resolve(day=-1)),
     ("RESOLUTION_BEFORE_COMPLAINT", [complain()], resolve(day=-1)),
 )
@@ -159,7 +175,7 @@ def test_refuses_promises(code: str, history: list[Any], refused: Any, under: An
     given(*history, terms=under).when(refused).then(code)
 
 
-@refusals(*unless_open(keep()), ("FOLLOW_UP_NOT_FOUND", [], keep()))
+@refusals(*unless_answerable(keep()), ("FOLLOW_UP_NOT_FOUND", [], keep()))
 def test_refuses_completions(code: str, history: list[Any], refused: Any, under: Any) -> None:
     """Of what nobody promised."""
     given(*history, terms=under).when(refused).then(code)
