@@ -32,6 +32,7 @@ FETCH_BYTES_MIN: Final = 64 << 10
 FETCH_WAIT_MS_MAX: Final = 20
 """A fetch waits so long for so much: one for every few messages would cost more than taking them."""
 CLOSE_MS_MAX: Final = 3_000
+REFRESH_MS_MAX: Final = 5_000
 
 
 class Record(Protocol):
@@ -118,8 +119,14 @@ class GroupClient:
         return _partitions_of(self._consumer, self._settings.topics)
 
     def refresh(self) -> None:
-        """Ask the brokers which topics there are now; what is known of them may be `metadata_max_age_ms` old."""
-        self._consumer.topics()
+        """Ask the brokers what our topics are now; what is known of them may be `metadata_max_age_ms` old."""
+        cluster = self._consumer._cluster
+        if cluster.metadata_refresh_in_progress:  # asked before we were: not the answer to our question
+            self._wait_for(cluster.request_update())
+        self._wait_for(cluster.request_update())
+
+    def _wait_for(self, future: Any) -> None:
+        self._consumer._net.run(self._consumer._manager.wait_for, future, REFRESH_MS_MAX)
 
     def topic_id(self, topic: str) -> UUID | None:
         """What tells a topic from a later one of the same name, as known; None where the brokers do not say."""

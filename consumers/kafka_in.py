@@ -59,6 +59,9 @@ UNSETTLED_SECONDS_MAX: Final = 20.0
 """When the group has not given us partitions, or none, for so long, its join hangs: start again with a new client."""
 COURTESY_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 2.0
+TOPIC_KNOWN_SECONDS: Final = 0.25
+"""What is read is taken where its topic was seen, no longer ago than this, to be the one that was claimed. Offsets of
+one that was made again look like those of the old one, and a fetch only says its name."""
 RETRY_SECONDS: Final = 0.2
 RETRY_SECONDS_MAX: Final = 5.0
 CLAIM_THREADS: Final = 4
@@ -218,7 +221,7 @@ class Membership:
         self._targets: dict[TopicPartition, Bounds] | None = None
         self._topic_ids = {topic: client.topic_id(topic) for topic in settings.client.topics}
         self._told: dict[TopicPartition, int] = {}
-        self._told_at = self._looked_at = self._asked_at = 0.0
+        self._told_at = self._looked_at = self._asked_at = self._known_at = 0.0
 
     def step(self) -> None:
         """Take over what is new, and read once. Raises kafka.errors.KafkaError."""
@@ -237,6 +240,7 @@ class Membership:
         if self._client.notes.generation != self._generation:
             return  # given out again while we polled: what we got is read again when it is claimed
         if found:
+            self._leave_what_was_made_again(found)
             self._put(found)
         else:
             self._skip_what_is_no_message()
@@ -359,14 +363,13 @@ class Membership:
             held = self._held.get(name)
             if held is None or held.claim is None:
                 continue
-            ours, now = held.claim.topic_id, self._client.topic_id(name[0])
-            if None not in (ours, now) and ours != now:
+            if self._was_made_again(held):
                 reason, lost_to = _made_again(offset), self._client.bounds([name])[name].begin
             elif offset < bounds[name].begin:
                 reason, lost_to = _retention(offset, bounds[name].begin), bounds[name].begin
             elif offset > bounds[name].end:
                 reason, lost_to = _log_ends_before(offset, bounds[name].end), bounds[name].begin
-                if ours is not None and now is not None:
+                if held.claim.topic_id is not None and held.claim.topic_id == self._client.topic_id(name[0]):
                     lost_to = bounds[name].end  # the same topic, cut short: what is below was taken
             else:
                 self._client.open_at(name, offset)
@@ -426,6 +429,22 @@ class Membership:
         else:
             self._client.resume(open_ones)
 
+    def _leave_what_was_made_again(self, read: Collection[TopicPartition]) -> None:
+        """Claim partitions anew whose topic is not the one that was claimed: what was read of them is another's."""
+        mine = [self._held[name] for name in read if name in self._held]
+        if time.monotonic() - self._known_at > TOPIC_KNOWN_SECONDS:
+            try:
+                self._client.refresh()
+            except KafkaError:
+                self._claim_again(mine)
+                raise
+            self._known_at = time.monotonic()
+        self._claim_again(held for held in mine if self._was_made_again(held))
+
+    def _was_made_again(self, held: Held) -> bool:
+        claimed, now = held.claim and held.claim.topic_id, self._client.topic_id(held.name[0])
+        return claimed is not None and now is not None and claimed != now
+
     def _put(self, found: Mapping[TopicPartition, list[Record]]) -> None:
         submissions: list[Submission] = []
         reads: list[Read] = []
@@ -463,14 +482,22 @@ class Membership:
 
     def _skip_what_is_no_message(self) -> None:
         """Move on over control records and what was aborted, so that the end is reached."""
-        reads, claims = [], {}
+        if self._paused:
+            return
+        ahead: dict[TopicPartition, int] = {}
         for held in self._held.values():
-            if held.claim is not None and not self._paused:
-                position = self._client.position(held.name)
-                if position is not None and position > held.position:
-                    reads.append(_read(held.claim, held.position, position, 0))
-                    claims[held.name] = held.claim.epoch
-                    held.position = position
+            position = None if held.claim is None else self._client.position(held.name)
+            if position is not None and position > held.position:
+                ahead[held.name] = position
+        if ahead:
+            self._leave_what_was_made_again(ahead)
+        reads, claims = [], {}
+        for name, position in ahead.items():
+            held = self._held[name]
+            if held.claim is not None:
+                reads.append(_read(held.claim, held.position, position, 0))
+                claims[name] = held.claim.epoch
+                held.position = position
         if reads:
             self._backlog.put(Batch((), reads, claims, 0))
 

@@ -1,4 +1,4 @@
-"""A consumer process that is killed with SIGKILL at a chosen place, the nth time it comes there."""
+"""Consumer processes: one is killed with SIGKILL at a chosen place, the nth time it comes there."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def consume_and_die(dsn: str, bootstrap: str, topic: str, programme: str, where:
     _, ledger = ledger_on(dsn)
     _die_at(where, time)
     settings = consume_settings(bootstrap, topic, programme, poll_records_max=100)
+    Consumer(ledger, settings).run(Event())
+
+
+def consume_for_ever(dsn: str, bootstrap: str, topic: str, programme: str) -> None:
+    """Consume, and learn nothing about topics by the mere passing of time."""
+    _, ledger = ledger_on(dsn)
+    settings = consume_settings(bootstrap, topic, programme, metadata_max_age_ms=300_000, session_timeout_ms=30_000)
     Consumer(ledger, settings).run(Event())
 
 

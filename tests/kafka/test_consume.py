@@ -19,7 +19,6 @@ from typing import Any, cast
 import pytest
 from psycopg2.extensions import make_dsn
 
-from consumers.kafka_client import ClientSettings, GroupClient
 from ledger.codec import encode
 from ledger.engine import Ledger
 from ledger.store import sources
@@ -31,7 +30,7 @@ from tests.broker import Kafka
 from tests.engine.clubs import assert_sound
 from tests.engine.test_steering import answer, measure, objective, survey
 from tests.faults.proxy import Proxy
-from tests.kafka.dying import Where, consume_and_die
+from tests.kafka.dying import Where, consume_and_die, consume_for_ever
 from tests.kafka.inflow import MEMBERS, Inflow, ledger_on, producer, wait_until
 
 J = (1, 4)
@@ -362,43 +361,47 @@ def test_a_topic_that_was_made_again_stops_until_it_is_accepted(kafka: Kafka, le
     )
 
 
-def test_a_topic_made_again_under_a_reader_is_read_from_its_start(kafka: Kafka, ledger: Ledger) -> None:
-    """Though the reader was told of the old one a moment ago, and the new log ends before what was taken of it."""
+@pytest.mark.parametrize("messages", [20, 200], ids=["shorter", "longer"])
+def test_a_topic_made_again_behind_a_reader_is_read_from_its_start(
+    messages: int, kafka: Kafka, database_dsn: str, ledger: Ledger
+) -> None:
+    """A reader that stood still meanwhile, and knows only the old topic, takes nothing of the new one before somebody
+    has accepted that the old one's rest is lost; even where the new one's offsets go on from ours.
+    """
     inflow = Inflow(kafka, ledger, 4, partitions=1)
     inflow.produce(inflow.purchases(60))
-    with inflow.consuming("reader", metadata_max_age_ms=300_000) as consumer:
+    reader = multiprocessing.get_context("spawn").Process(
+        target=consume_for_ever, args=(database_dsn, kafka.bootstrap, inflow.topic, inflow.club.name)
+    )
+    reader.start()
+    assert reader.pid is not None
+    try:
         wait_until(lambda: inflow.next_offsets() == inflow.ends())
         before, old = inflow.taken(), len(inflow.acknowledged)
+        os.kill(reader.pid, signal.SIGSTOP)
         kafka.delete_topic(inflow.topic)
         kafka.create_topic(inflow.topic, 1, max_message_bytes=4 << 20)
         inflow.acknowledged = {}
-        inflow.produce(inflow.purchases(20, seed=9, first=500))
-        wait_until(lambda: bool(consumer.progress.stopped))
-        assert "made again" in consumer.progress.stopped[inflow.topic, 0]
+        inflow.produce(inflow.purchases(messages, seed=9, first=500))
+        os.kill(reader.pid, signal.SIGCONT)
+        wait_until(lambda: bool(stopped(ledger, inflow.topic)))
+        assert "made again" in stopped(ledger, inflow.topic)
+        assert inflow.next_offsets() == {0: old}
         with ledger.database.transaction() as cur:
             assert sources.accept_gap(cur, inflow.topic, 0) == (old, 0)
         wait_until(lambda: inflow.next_offsets() == inflow.ends())
+    finally:
+        reader.kill()
+        reader.join()
     assert sum((inflow.taken() - before)[name] for name in ("posted", "duplicate", "rejected")) == len(
         inflow.acknowledged
     )
 
 
-def test_a_client_that_was_told_long_ago_asks_which_topic_it_is(kafka: Kafka, ledger: Ledger) -> None:
-    """What it knows of topics may be old; a decision about lost offsets must not rest on that."""
-    inflow = Inflow(kafka, ledger, 1, partitions=1)
-    settings = ClientSettings(
-        bootstrap=kafka.bootstrap, topics=(inflow.topic,), group="asking", metadata_max_age_ms=300_000
-    )
-    client = GroupClient(settings)
-    try:
-        old = client.topic_id(inflow.topic)
-        kafka.delete_topic(inflow.topic)
-        kafka.create_topic(inflow.topic, 1)
-        assert client.topic_id(inflow.topic) in (None, old)
-        client.refresh()
-        assert client.topic_id(inflow.topic) not in (None, old)
-    finally:
-        client.close()
+def stopped(ledger: Ledger, topic: str) -> str:
+    with ledger.database.connection() as cur:
+        (partition,) = sources.partitions(cur, topic)
+    return partition.stopped
 
 
 def test_a_message_on_which_the_ledger_fails_is_set_apart(
