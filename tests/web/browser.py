@@ -1,7 +1,7 @@
-"""Fixtures: `chromium`, a real browser, and `visiting`, which makes visitors of it.
+"""Fixtures: `chromium`, a real browser, and `windows`, which opens windows of it.
 
-A conftest.py imports them: `from tests.web.browser import chromium, visiting`. Where there is no browser they fail and
-say what to do; they never skip. A visitor reaches loopback alone, and whatever goes wrong in its pages fails the test.
+A conftest.py imports them: `from tests.web.browser import chromium, windows`. Where there is no browser they fail and
+say what to do; they never skip. A window reaches loopback alone, and whatever goes wrong in its pages fails the test.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class BrowserUnavailable(RuntimeError):
     """There is no browser to test with."""
 
 
-class Visitor:
-    """Somebody at the browser: a page in a context of its own, with cookies and preferences of its own.
+class Window:
+    """A page in a context of its own, with cookies and preferences of its own.
 
     `faults` are errors on the console (violations of the page's content security policy are such), exceptions of
     scripts, dialogs, requests that leave the machine, and resources that are not there.
@@ -69,7 +69,7 @@ class Visitor:
             self.faults.append(f"{response.status}: {response.url}")
 
 
-Visiting = Callable[..., Visitor]
+Windows = Callable[..., Window]
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +91,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visiting(chromium: Browser) -> Iterator[Visiting]:
-    """Makes visitors, with the options of a browser context; at the end of the test none may have met a fault."""
-    visitors: list[Visitor] = []
+def windows(chromium: Browser) -> Iterator[Windows]:
+    """Opens windows, with the options of a browser context; at the end of the test none may have met a fault."""
+    opened: list[Window] = []
 
-    def visit(**options: Any) -> Visitor:
-        visitors.append(Visitor(chromium, **options))
-        return visitors[-1]
+    def open_window(**options: Any) -> Window:
+        opened.append(Window(chromium, **options))
+        return opened[-1]
 
-    yield visit
-    for visitor in visitors:
-        visitor.context.close()
-    assert [fault for visitor in visitors for fault in visitor.faults] == []
+    yield open_window
+    for window in opened:
+        window.context.close()
+    assert [fault for window in opened for fault in window.faults] == []

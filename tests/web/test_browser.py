@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Error
 
-from tests.web.browser import Visiting
+from tests.web.browser import Windows
 
 STRICT = "default-src 'none'; script-src 'self'; img-src * data:"
 
@@ -62,29 +62,29 @@ def url(page: list[str]) -> Iterator[str]:
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_a_fault(
-    visiting: Visiting, url: str, page: list[str], path: str, body: str, fault: str
+    windows: Windows, url: str, page: list[str], path: str, body: str, fault: str
 ) -> None:
     page.append(f"<!doctype html><title>a page</title><link rel=icon href=data:,>{body}")
-    visitor = visiting()
-    visitor.page.goto(f"{url}/{path}")
-    assert visitor.page.title() == "a page"
-    assert any(found.startswith(fault) for found in visitor.faults), visitor.faults
-    visitor.faults.clear()
+    window = windows()
+    window.page.goto(f"{url}/{path}")
+    assert window.page.title() == "a page"
+    assert any(found.startswith(fault) for found in window.faults), window.faults
+    window.faults.clear()
 
 
-def test_a_good_page_has_no_fault_and_a_refusal_is_none(visiting: Visiting, url: str, page: list[str]) -> None:
+def test_a_good_page_has_no_fault_and_a_refusal_is_none(windows: Windows, url: str, page: list[str]) -> None:
     page.append("<!doctype html><title>a page</title><link rel=icon href=data:,><h1>good</h1>")
-    visitor = visiting()
-    visitor.page.goto(f"{url}/strict")
-    visitor.page.goto(f"{url}/nothing")
-    assert visitor.page.locator("h1").inner_text() == "good"
-    assert visitor.faults == []
+    window = windows()
+    window.page.goto(f"{url}/strict")
+    window.page.goto(f"{url}/nothing")
+    assert window.page.locator("h1").inner_text() == "good"
+    assert window.faults == []
 
 
-def test_nothing_elsewhere_answers(visiting: Visiting) -> None:
-    visitor = visiting()
+def test_nothing_elsewhere_answers(windows: Windows) -> None:
+    window = windows()
     for elsewhere in ("http://192.0.2.1/", "https://example.org/"):
         with pytest.raises(Error, match="ERR_PROXY_CONNECTION_FAILED"):
-            visitor.page.goto(elsewhere)
-    assert len(visitor.faults) == 2
-    visitor.faults.clear()
+            window.page.goto(elsewhere)
+    assert len(window.faults) == 2
+    window.faults.clear()
