@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -20,7 +19,6 @@ from eventsourcing.persistence import PersistenceError
 from msgspec import Struct
 
 from audit.verify import VerifyReport
-from audit.verify_proof import VerifierKey
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import Database, PgCursor
 from projections.replay import ProgrammeReplay
@@ -32,10 +30,10 @@ SECONDS_MAX: Final = 3_600.0
 RUNS_KEPT: Final = 100
 """Of a programme; with a new one, older ones go."""
 LOST_AFTER_SECONDS: Final = 60
-STOPPED: Final = "the server was stopped"
-TOO_LONG: Final = "it took longer than an hour and was ended"
-ENDED: Final = "its process ended"
-LOST: Final = "its server is gone"
+STOPPED: Final = "stopped"
+TOO_LONG: Final = "too-long"
+ENDED: Final = "ended"
+LOST: Final = "lost"
 
 _COLUMNS: Final = (
     "run, key, asked_by, asked_at, job, done, total, finished_at, failure, result,"
@@ -46,11 +44,13 @@ _log = logging.getLogger(__name__)
 
 
 class Busy(Exception):
-    """The server works at another run."""
+    """The server works at another run, or is about to stop."""
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """A run. `done` of `total` events; both are 0 where that is not known."""
+    """A run. `done` of `total` events; both are 0 where that is not known. `failure`: "" or why there is no result:
+    STOPPED (with its server), TOO_LONG, ENDED (its process, by itself), LOST (its server is gone), or an exception.
+    """
 
     run: int
     key: str
@@ -108,8 +108,7 @@ def _run(row: tuple[Any, ...]) -> Run:
 class AuditRuns:
     """The runs of one server."""
 
-    def __init__(self, database: Database, keys: Sequence[VerifierKey], *, seconds_max: float = SECONDS_MAX) -> None:
-        self.keys = keys
+    def __init__(self, database: Database, *, seconds_max: float = SECONDS_MAX) -> None:
         self._database = database
         self._seconds_max = seconds_max
         self._lock = threading.Lock()
@@ -134,8 +133,7 @@ class AuditRuns:
                     " WHERE programme = %s ORDER BY run DESC OFFSET %s LIMIT 1)",
                     (programme, programme, RUNS_KEPT),
                 )
-            keys = [str(one) for one in self.keys]
-            work = Work(dsn=self._database.dsn, journals=info.journals, keys=keys, job=job)
+            work = Work(dsn=self._database.dsn, journals=info.journals, job=job)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service.audit_work"],
                 stdin=subprocess.PIPE,

@@ -33,8 +33,12 @@ NICE: Final = 10
 """Requests go before."""
 
 
-class Verify(Struct, frozen=True, tag="verify"):
-    """Compute every hash, position, head and checkpoint of the programme again."""
+class Verify(Struct, frozen=True, kw_only=True, tag="verify"):
+    """Compute every hash, position, head and checkpoint of the programme again. `keys`: verifier keys that are trusted;
+    without any, who signed the checkpoints is not checked.
+    """
+
+    keys: list[str]
 
 
 class Replay(Struct, frozen=True, kw_only=True, tag="replay"):
@@ -56,11 +60,10 @@ Job = Verify | Replay | Restate
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """What the process is to do: `keys` are the verifier keys that are trusted."""
+    """What the process is to do, for the journals of a programme."""
 
     dsn: str
     journals: list[int]
-    keys: list[str]
     job: Job
 
 
@@ -88,6 +91,11 @@ class Restated(Struct, frozen=True, kw_only=True):
     after: dict[str, int]
     changed: dict[str, int]
     explained: dict[str, int]
+
+    @property
+    def moved(self) -> dict[str, int]:
+        """The difference of each figure that has one, or that some event changed."""
+        return dict.fromkeys(self.explained, 0) | self.changed
 
     @property
     def ok(self) -> bool:
@@ -167,8 +175,8 @@ def main() -> None:
     os.nice(NICE)
     work = msgspec.json.decode(sys.stdin.buffer.readline(), type=Work)
     match work.job:
-        case Verify():
-            keys = [parse_key(key) for key in work.keys]
+        case Verify(keys=trusted):
+            keys = [parse_key(key) for key in trusted]
             teller.end(result=verify(work.dsn, work.journals, processes=1, keys=keys, on_progress=teller.progress))
         case Replay() | Restate() as job:
             with closing(Database(work.dsn, "loyalty_reader", pool_size=1)) as database, snapshot(database) as cur:

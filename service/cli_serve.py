@@ -6,6 +6,8 @@ from typing import Final
 
 import click
 
+from audit.verify_proof import VerifierKey
+from service.cli_proofs import key_option
 from service.console import note, say
 from service.options import metrics_port_option
 from service.settings import Settings
@@ -38,6 +40,7 @@ from service.workspace import opened
     show_default=True,
     help="Of one key; twice as many at once.",
 )
+@key_option
 @metrics_port_option
 @click.pass_obj
 def serve(
@@ -48,6 +51,7 @@ def serve(
     wait: float,
     body_seconds: float,
     requests_per_second: float,
+    keys: tuple[VerifierKey, ...],
     metrics_port: int | None,
 ) -> None:
     """Serve the HTTP API and the web console until Ctrl-C, then finish what was accepted."""
@@ -68,7 +72,7 @@ def serve(
             requests_per_second=requests_per_second,
             requests_at_once=max(1, round(2 * requests_per_second)),
         )
-        backend = Backend(workspace, limits, follow=follow)
+        backend = Backend(workspace, limits, follow=follow, verifier_keys=keys)
         app = create_app(backend, beside=[console()])
         watch.metrics.watch_number(
             "group_commit_waiting", "Commands that wait for the transaction before them.", backend.queue.waiting

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from service.http.access import FIGURES, REFUSED, Roles
+from service.http.access import AUDIT, FIGURES, REFUSED, Roles
 from service.web.languages import N_
 
 
@@ -23,4 +23,5 @@ SECTIONS: Final = (
     Section("overview", N_("Overview"), ""),
     Section("members", N_("Members"), "/members"),
     Section("rejected", N_("Refused messages"), "/rejected", REFUSED),
+    Section("audit", N_("Audit"), "/audit", AUDIT),
 )
