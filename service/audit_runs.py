@@ -10,7 +10,7 @@ import logging
 import subprocess
 import sys
 import threading
-import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -29,6 +29,7 @@ SECONDS_MAX: Final = 3_600.0
 """A run that takes longer is ended."""
 RUNS_KEPT: Final = 100
 """Of a programme; with a new one, older ones go."""
+TOLD_EVERY_SECONDS: Final = 1.0
 LOST_AFTER_SECONDS: Final = 60
 STOPPED: Final = "stopped"
 TOO_LONG: Final = "too-long"
@@ -118,31 +119,22 @@ class AuditRuns:
 
     def start(self, info: ProgrammeInfo, key: ApiKey, job: Job) -> int:
         """Begin a run that a key asked for; its number. Raises Busy, and errors of eventsourcing.persistence."""
-        programme = info.programme.programme
         with self._lock:
-            if self._stopping or (self._watcher is not None and self._watcher.is_alive()):
+            if self._stopping or (self._process is not None and self._process.poll() is None):
                 raise Busy
-            with self._database.transaction() as cur:
-                cur.execute(
-                    "INSERT INTO audit_runs (programme, key, asked_by, job) VALUES (%s, %s, %s, %s) RETURNING run",
-                    (programme, key.key, key.name, msgspec.json.encode(job).decode()),
-                )
-                ((run,),) = cur.fetchall()
-                cur.execute(
-                    "DELETE FROM audit_runs WHERE programme = %s AND run <= (SELECT run FROM audit_runs"
-                    " WHERE programme = %s ORDER BY run DESC OFFSET %s LIMIT 1)",
-                    (programme, programme, RUNS_KEPT),
-                )
-            work = Work(dsn=self._database.dsn, journals=info.journals, job=job)
+            if self._watcher is not None:
+                self._watcher.join()  # it writes down what came of the run before
+            run = self._insert(info.programme.programme, key, job)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service.audit_work"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # a Ctrl-C is for the server, which ends this
             )
+            work = Work(dsn=self._database.dsn, journals=info.journals, job=job)
             self._watcher = threading.Thread(target=self._watch, args=(self._process, run, work), daemon=True)
             self._watcher.start()
-            return int(run)
+            return run
 
     def stop(self) -> None:
         """End the run that is under way, and begin none any more."""
@@ -153,39 +145,60 @@ class AuditRuns:
         if self._watcher is not None:
             self._watcher.join()
 
+    def _insert(self, programme: str, key: ApiKey, job: Job) -> int:
+        with self._database.transaction() as cur:
+            cur.execute(
+                "INSERT INTO audit_runs (programme, key, asked_by, job) VALUES (%s, %s, %s, %s) RETURNING run",
+                (programme, key.key, key.name, msgspec.json.encode(job).decode()),
+            )
+            ((run,),) = cur.fetchall()
+            cur.execute(
+                "DELETE FROM audit_runs WHERE programme = %s AND run <= (SELECT run FROM audit_runs"
+                " WHERE programme = %s ORDER BY run DESC OFFSET %s LIMIT 1)",
+                (programme, programme, RUNS_KEPT),
+            )
+        return int(run)
+
     def _watch(self, process: subprocess.Popen[bytes], run: int, work: Work) -> None:
-        """Tell in the table how far a run is, until it ends."""
-        deadline = time.monotonic() + self._seconds_max
-        bell = threading.Timer(self._seconds_max, process.kill)
-        bell.start()
-        last = Said()
+        """Give the process its work, and tell in the table how far it is, until it ends."""
+        said = [Said()]
+        ended = threading.Event()
+        teller = threading.Thread(target=self._tell_on, args=(run, said, ended), daemon=True)
+        teller.start()
+        late = threading.Timer(self._seconds_max, process.kill)
+        late.start()
         with process:
             assert process.stdin is not None
             assert process.stdout is not None
-            try:
+            with suppress(BrokenPipeError):  # it was ended before it began
                 process.stdin.write(msgspec.json.encode(work) + b"\n")
-                process.stdin.flush()
-            except BrokenPipeError:
-                pass  # it ended before it began
+                process.stdin.close()
             for line in process.stdout:
-                last = msgspec.json.decode(line, type=Said)
-                self._tell(run, last)
-        bell.cancel()
+                said[0] = msgspec.json.decode(line, type=Said)
+        ended.set()
+        teller.join()
+        last = said[0]
         if last.failure:
             _log.error("run %d failed: %s\n%s", run, last.failure, last.where)
-        elif not bytes(last.result):
-            late = time.monotonic() >= deadline
-            self._tell(run, Said(failure=STOPPED if self._stopping else TOO_LONG if late else ENDED))
+        elif not last.result:
+            failure = STOPPED if self._stopping else TOO_LONG if late.finished.is_set() else ENDED
+            last = msgspec.structs.replace(last, failure=failure)
+        late.cancel()
+        self._tell(run, last)
+
+    def _tell_on(self, run: int, said: list[Said], ended: threading.Event) -> None:
+        """Tell every second how far it is, and that the server is there; what it says at its end comes later."""
+        while not ended.wait(TOLD_EVERY_SECONDS):
+            self._tell(run, Said(done=said[0].done, total=said[0].total))
 
     def _tell(self, run: int, said: Said) -> None:
-        result = bytes(said.result).decode() or None
         try:
             with self._database.connection() as cur:
                 cur.execute(
                     "UPDATE audit_runs SET done = greatest(done, %s), total = greatest(total, %s), failure = %s,"
-                    " result = %s, seen_at = clock_timestamp(), finished_at = CASE WHEN %s THEN clock_timestamp() END"
+                    " result = nullif(%s, ''), seen_at = clock_timestamp(), finished_at = CASE WHEN %s THEN clock_timestamp() END"
                     " WHERE run = %s",
-                    (said.done, said.total, said.failure, result, bool(said.failure or result), run),
+                    (said.done, said.total, said.failure, said.result, bool(said.failure or said.result), run),
                 )
         except PersistenceError as error:
             _log.warning("run %d: the database failed: %s", run, type(error).__name__)

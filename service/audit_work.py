@@ -68,11 +68,11 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line of the process: how far it is, and in the last one the result, or what failed and where."""
+    """A line of the process: how far it is, and in the last one the result as JSON, or what failed and where."""
 
     done: int = 0
     total: int = 0
-    result: msgspec.Raw = msgspec.Raw()
+    result: str = ""
     failure: str = ""
     where: str = ""
 
@@ -148,8 +148,8 @@ class _Teller:
 
     def end(self, *, result: Any = None, failure: str = "", where: str = "") -> None:
         self._ended.set()
-        raw = msgspec.Raw() if failure else msgspec.Raw(msgspec.json.encode(result))
-        self._tell(Said(done=self._done, total=self._total, result=raw, failure=failure, where=where))
+        text = "" if failure else msgspec.json.encode(result).decode()
+        self._tell(Said(done=self._done, total=self._total, result=text, failure=failure, where=where))
 
     def _tell_on(self) -> None:
         while not self._ended.wait(TOLD_EVERY_SECONDS):

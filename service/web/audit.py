@@ -111,9 +111,6 @@ async def run_page(visit: Visit, run: str) -> Response[Any]:
     if found is None:
         raise problem("NOT_FOUND", "There is no such run; those of long ago are not kept.")
     headers = {"Refresh": str(LOOK_AGAIN_SECONDS)} if found.state == "running" else {}
-    template = {Verify: "audit_verified.html", Replay: "audit_replayed.html"}.get(
-        type(found.job), "audit_restated.html"
-    )
     answer: Response[Any] = visit.render(
         TEMPLATES[type(found.job)],
         200,
