@@ -196,8 +196,8 @@ class AuditRuns:
             with self._database.connection() as cur:
                 cur.execute(
                     "UPDATE audit_runs SET done = greatest(done, %s), total = greatest(total, %s), failure = %s,"
-                    " result = nullif(%s, ''), seen_at = clock_timestamp(), finished_at = CASE WHEN %s THEN clock_timestamp() END"
-                    " WHERE run = %s",
+                    " result = nullif(%s, ''), finished_at = CASE WHEN %s THEN clock_timestamp() END,"
+                    " seen_at = clock_timestamp() WHERE run = %s",
                     (said.done, said.total, said.failure, said.result, bool(said.failure or said.result), run),
                 )
         except PersistenceError as error:
