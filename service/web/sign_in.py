@@ -48,8 +48,7 @@ async def sign_in_with_key(visit: Visit) -> Response[Any]:
 
 
 def _sign_in_form(visit: Visit, going_to: str, *, failed: bool = False) -> Response[Any]:
-    found: Response[Any] = visit.render("sign_in.html", 401 if failed else 200, going_to=going_to, failed=failed)
-    return found
+    return visit.render("sign_in.html", 401 if failed else 200, going_to=going_to, failed=failed)
 
 
 @post("/sign-out", name="console.sign-out")
@@ -96,8 +95,7 @@ async def home(visit: Visit) -> Response[Any]:
         )
         return list(cursor.fetchall())
 
-    found: Response[Any] = visit.render("home.html", programmes=await visit.backend.read(read))
-    return found
+    return visit.render("home.html", programmes=await visit.backend.read(read))
 
 
 @get("/{path:path}", name="console.nowhere")

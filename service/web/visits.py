@@ -161,7 +161,9 @@ class Visit:
         given = {name: value for name, value in query.items() if value not in (None, "")}
         return base + path + (f"?{urlencode(given)}" if given else "")
 
-    def render(self, template: str, status: int = 200, headers: dict[str, str] | None = None, **context: Any) -> Any:
+    def render(
+        self, template: str, status: int = 200, headers: dict[str, str] | None = None, /, **context: Any
+    ) -> Response[Any]:
         """A page; `context` is for its template, beside what every page has."""
         about = {
             "visit": self,
@@ -177,6 +179,7 @@ class Visit:
             "sections": [one for one in SECTIONS if self.may(one.roles)],
             "behind": self._behind(),
         }
+        assert not about.keys() & context.keys(), about.keys() & context.keys()
         text = render(self.language.code, template, about | context)
         new = self.session is None and security.FORM_COOKIE not in self.request.cookies
         cookies = [security.cookie(self.request, security.FORM_COOKIE, self._form_cookie)] if new else []
