@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from litestar import Router
+from litestar import Request, Response, Router
 from litestar.di import Provide
 
-from service.web import as_of, audit, overview, sign_in
+from service.http.problems import answer
+from service.web import as_of, audit, events, member_page, members, overview, rejected, sign_in, terms
 from service.web.errors import error_page
-from service.web.security import ROOT, with_headers
+from service.web.security import HEADERS, ROOT, with_headers
 from service.web.static_files import static
 from service.web.visits import guard, visit_of
 
-PAGES: Final = (sign_in, overview, audit, as_of)
+PAGES: Final = (sign_in, overview, members, member_page, events, terms, rejected, audit, as_of)
 """Modules with `HANDLERS`, each a subject of the console."""
 
 
 def console() -> Router:
-    """Everything under /console."""
+    """Everything under /console, for `beside`."""
     pages = Router(
         "/",
         route_handlers=[handler for module in PAGES for handler in module.HANDLERS],
@@ -32,3 +33,13 @@ def console() -> Router:
         exception_handlers={Exception: error_page},
         include_in_schema=False,
     )
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What fails before a route was found: a page where it is the console's, else what the API answers."""
+    path = request.scope["path"]
+    if path != ROOT and not path.startswith(f"{ROOT}/"):
+        return answer(request, error)
+    found = error_page(request, error)
+    found.headers.update(HEADERS | {"Cache-Control": "no-store"})
+    return found

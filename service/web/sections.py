@@ -22,6 +22,7 @@ class Section(Struct, frozen=True):
 SECTIONS: Final = (
     Section("overview", N_("Overview"), ""),
     Section("members", N_("Members"), "/members"),
+    Section("terms", N_("Terms"), "/terms"),
     Section("rejected", N_("Refused messages"), "/rejected", REFUSED),
     Section("audit", N_("Audit"), "/audit", AUDIT),
 )
