@@ -14,7 +14,7 @@ from ledger.codec import MEMBER_STREAM
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
 from ledger.store.journal import EventRow, read
-from service.http.access import FIGURES
+from service.http.access import AUDIT, FIGURES
 from service.http.problems import problem
 from service.web.visits import Visit, page
 
@@ -46,6 +46,7 @@ async def event(visit: Visit, journal: Journal, position: Position) -> Response[
         is_intact=leaf == row.leaf_hash,
         before=neighbours.get(row.originator_version - 1),
         after=neighbours.get(row.originator_version + 1),
+        may_prove=visit.may(AUDIT),
     )
 
 

@@ -56,7 +56,7 @@ class Page(HTMLParser):
         found = {name: value or "" for name, value in attrs}
         self.tags.append((tag, found))
         self.addresses += [value for name, value in found.items() if name in ADDRESSES and tag not in {"data"}]
-        if tag == "a" and "href" in found:
+        if tag == "a" and "href" in found and "download" not in found:
             self.links.append(urljoin(self.url, found["href"]))
         if tag == "form":
             self.forms.append(Form(found))
