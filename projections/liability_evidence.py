@@ -16,6 +16,8 @@ from projections.movements import MOVEMENT_TOPICS
 from projections.trading import month_of, time_zone_of
 
 EVENTS_AT_ONCE = 5_000
+POSITIONS_A_PAGE = 20_000
+"""How many positions a page of events looks at: what bounds the time that it takes."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -43,6 +45,13 @@ class CellEvent(Struct, frozen=True, kw_only=True):
     id: str
     flow: str
     points: int
+
+
+class CellPage(Struct, frozen=True, kw_only=True):
+    """Events behind a cell in order of journal and position, and the place to go on after; None: these are the last."""
+
+    events: list[CellEvent]
+    next: tuple[int, int] | None
 
 
 class CutOff(Struct, frozen=True, kw_only=True):
@@ -81,7 +90,7 @@ GROUP BY vintage, occurred_in, flow, journal ORDER BY vintage, occurred_in, flow
 """
 _SELECT_POSITIONS = f"""
 {_WITH_CELLS}
-SELECT journal, min(first_position), max(last_position) FROM resolved
+SELECT journal, min(first_position) - 1, max(last_position) FROM resolved
 WHERE vintage = %(vintage)s AND occurred_in = %(month)s AND %(flow)s IN ('', flow) GROUP BY journal ORDER BY 1
 """
 
@@ -116,14 +125,51 @@ def read_cell_events(
 
     `flow` "" stands for all of them. Their points add up to the cell's; memory is bounded by what is read at once.
     """
+    for journal, after, last in _spans(cur, journals, vintage, month, flow):
+        for start in range(after, last, EVENTS_AT_ONCE):
+            limit = min(EVENTS_AT_ONCE, last - start)
+            yield from _events_of_cell(cur, journals, journal, start, limit, vintage, month, flow)
+
+
+def read_cell_page(
+    cur: PgCursor,
+    journals: Sequence[int],
+    vintage: date,
+    month: date,
+    flow: str = "",
+    *,
+    after: tuple[int, int] = (0, 0),
+    limit: int,
+) -> CellPage:
+    """As `read_cell_events`, a page of it, after a journal and a position in it.
+
+    An event with several flows is on one page, which then may be longer than `limit`; a page that looked at
+    20,000 positions ends there, and then may be shorter, or empty, though it is not the last.
+    """
+    found: list[CellEvent] = []
+    looked_at = 0
+    for journal, start, last in _spans(cur, journals, vintage, month, flow):
+        at = max(start, after[1]) if journal == after[0] else start if journal > after[0] else last
+        while at < last:
+            if len(found) >= limit or looked_at >= POSITIONS_A_PAGE:
+                return CellPage(events=found, next=(journal, at))
+            batch = min(EVENTS_AT_ONCE, last - at)
+            found += _events_of_cell(cur, journals, journal, at, batch, vintage, month, flow)
+            if len(found) > limit:
+                end = found[limit - 1].position
+                beyond = next((number for number, event in enumerate(found[limit:]) if event.position != end), None)
+                if beyond is not None:
+                    return CellPage(events=found[: limit + beyond], next=(journal, end))
+            at += batch
+            looked_at += batch
+    return CellPage(events=found, next=None)
+
+
+def _spans(cur: PgCursor, journals: Sequence[int], vintage: date, month: date, flow: str) -> list[tuple[int, int, int]]:
+    """Journals with the positions, after the first and up to the last, between which the events of a cell are."""
     cell = {"vintage": vintage, "month": month, "flow": flow}
     cur.execute(_SELECT_POSITIONS, {"journals": list(journals), "unknown": UNKNOWN_VINTAGE, **cell})
-    for journal, first, last in cur.fetchall():
-        after = first - 1
-        while after < last:
-            limit = min(EVENTS_AT_ONCE, last - after)
-            yield from _events_of_cell(cur, journals, journal, after, limit, vintage, month, flow)
-            after += limit
+    return cur.fetchall()
 
 
 def _events_of_cell(

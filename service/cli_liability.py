@@ -6,40 +6,26 @@ from datetime import date
 from typing import Final, Literal
 
 import click
-from msgspec import Struct
+from msgspec.structs import asdict
 
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
 from projections.liability_evidence import Cell, CellEvent, read_adjustments, read_cell_events, read_cells, read_cut_off
 from projections.liability_flows import FLOWS
-from projections.liability_reads import Agreement, Line, RollForward, compare_with_balances, read_roll_forward
+from projections.liability_reads import Line
 from service import cli_liability_estimates
 from service.console import EXIT_FAILURE, note, say, show_json, show_table, stop
-from service.liability_options import (
-    Month,
-    from_option,
-    json_option,
-    month_shown,
-    programme_option,
-    read_liability,
-    span,
-    to_option,
-    until_month_of,
-)
+from service.liability_figures import Liability, month_shown, read_liability_figures, span, until_month_of
+from service.liability_options import Month, from_option, json_option, programme_option, read_liability, to_option
 from service.settings import Settings
 
 EVENTS_SHOWN_MAX: Final = 10_000
 
 
-class RollForwardScreen(Struct, frozen=True, kw_only=True):
-    """The roll-forward, the cells that it is made of, and whether all of it agrees with the balances."""
+class RollForwardScreen(Liability, frozen=True, kw_only=True):
+    """The roll-forward, and the cells that it is made of."""
 
-    programme: str
-    currency: str
-    roll_forward: RollForward
     cells: list[Cell]
-    agreement: Agreement
-    agrees: bool
 
 
 # --- the roll-forward -----------------------------------------------------------------------------------------------
@@ -70,19 +56,10 @@ def liability(
         return
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> RollForwardScreen:
-        until = until_month_of(info, to_month)
-        lines = "month" if vintage else by
-        agreement = compare_with_balances(cursor, info.journals)
-        return RollForwardScreen(
-            programme=info.programme.programme,
-            currency=info.programme.currency,
-            roll_forward=read_roll_forward(
-                cursor, info.journals, from_month=from_month, until_month=until, by=lines, only=vintage
-            ),
-            cells=read_cells(cursor, info.journals, from_month=from_month, until_month=until, vintage=vintage),
-            agreement=agreement,
-            agrees=agreement.agrees,
-        )
+        found = read_liability_figures(cursor, info, from_month=from_month, to_month=to_month, by=by, vintage=vintage)
+        until = found.roll_forward.until_month
+        cells = read_cells(cursor, info.journals, from_month=from_month, until_month=until, vintage=vintage)
+        return RollForwardScreen(**asdict(found), cells=cells)
 
     screen = read_liability(context.obj, programme, read, "balances")
     if as_json:

@@ -9,7 +9,7 @@ from typing import Any
 from litestar import Litestar, Router
 from litestar.datastructures import State
 
-from service.http import feed, member_reads, programme_reads
+from service.http import feed, liability_reads, member_reads, programme_reads
 from service.http.access import guard
 from service.http.backend import Backend
 from service.http.command_handlers import command_handlers
@@ -38,6 +38,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = ()) -> Litestar:
             *command_handlers(backend.limits),
             *member_reads.HANDLERS,
             *programme_reads.HANDLERS,
+            *liability_reads.HANDLERS,
             *feed.HANDLERS,
         ],
         guards=[guard],
