@@ -1,4 +1,4 @@
-"""`loyalty serve`: the HTTP API."""
+"""`loyalty serve`: the HTTP API and the web console."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ def serve(
     requests_per_second: float,
     metrics_port: int | None,
 ) -> None:
-    """Serve the HTTP API until Ctrl-C, then finish what was accepted."""
+    """Serve the HTTP API and the web console until Ctrl-C, then finish what was accepted."""
     from service.http import server
     from service.http.app import create_app
     from service.http.backend import Backend, Limits
+    from service.web.app import console
 
     listening = server.bind(host, port)
     with (
@@ -68,13 +69,15 @@ def serve(
             requests_at_once=max(1, round(2 * requests_per_second)),
         )
         backend = Backend(workspace, limits, follow=follow)
-        app = create_app(backend)
+        app = create_app(backend, beside=[console()])
         watch.metrics.watch_number(
             "group_commit_waiting", "Commands that wait for the transaction before them.", backend.queue.waiting
         )
         watch.serve(workspace.database.dsn, lambda: (), trouble=lambda: "", idle_seconds=lambda: 0.0)
         shown = f"[{host}]" if ":" in host else host
-        say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        say(f"Listening on {url}, described at /v1/docs.")
+        say(f"The web console is at {url}/console; sign in with a key: loyalty key create.")
         note("Ctrl-C ends it.")
         server.serve(app, backend, listening)
     note("Stopped: what was accepted is done.")

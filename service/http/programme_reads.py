@@ -275,19 +275,26 @@ async def rejected(
     """Messages that were refused on a way in that keeps them, such as Kafka and files."""
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> RefusedMessages:
-        found = read_rejected(
-            cursor,
-            programme=info.programme.programme,
-            status="" if status == "all" else status,
-            code=code,
-            before=before,
-            limit=min(limit, PAGE_MAX),
-        )
-        names = RefusedMessage.__struct_fields__
-        messages = [RefusedMessage(**{name: getattr(one, name) for name in names}) for one in found]
-        return RefusedMessages(messages=messages, next=found[-1].number if len(found) == limit else None)
+        return refused_page(cursor, info.programme.programme, status=status, code=code, before=before, limit=limit)
 
     return await read_programme(request, programme, None, None, read)
+
+
+def refused_page(
+    cursor: PgCursor, programme: str, *, status: Literal["open", "resolved", "all"], code: str, before: int, limit: int
+) -> RefusedMessages:
+    """Refused messages of a programme below a number, newest first; `code` "" is every one."""
+    found = read_rejected(
+        cursor,
+        programme=programme,
+        status="" if status == "all" else status,
+        code=code,
+        before=before,
+        limit=min(limit, PAGE_MAX),
+    )
+    names = RefusedMessage.__struct_fields__
+    messages = [RefusedMessage(**{name: getattr(one, name) for name in names}) for one in found]
+    return RefusedMessages(messages=messages, next=found[-1].number if len(found) == limit else None)
 
 
 def _days_before(day: date, days: int) -> date:
