@@ -15,7 +15,7 @@ from projections.liability_flows import FLOWS
 from projections.liability_reads import Line
 from service import cli_liability_estimates
 from service.console import EXIT_FAILURE, note, say, show_json, show_table, stop
-from service.liability_figures import Liability, month_shown, read_liability_figures, span, until_month_of
+from service.liability_figures import COLUMNS, Liability, month_shown, read_liability_figures, span, until_month_of
 from service.liability_options import Month, from_option, json_option, programme_option, read_liability, to_option
 from service.settings import Settings
 
@@ -70,27 +70,13 @@ def liability(
         stop(EXIT_FAILURE)
 
 
-_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "earned": ("earned",),
-    "in": ("transferred_in", "merged_in"),
-    "redeemed": ("redeemed",),
-    "expired": ("expired",),
-    "clawed back": ("clawed_back",),
-    "adjusted": ("adjusted_up", "adjusted_down"),
-    "out": ("transferred_out", "merged_out"),
-    "reversed": ("reversed",),
-    "repaid": ("repaid",),
-    "forfeited": ("forfeited",),
-}
-
-
 def _say_roll_forward(screen: RollForwardScreen, vintage: date | None) -> None:
     found, agreement = screen.roll_forward, screen.agreement
     of = f", earned in {vintage:%Y-%m}" if vintage else ""
     say(f"Points of {screen.programme}{of}, {span(found.from_month, found.until_month)}")
     lines = [*((month_shown(line.month), line) for line in found.lines), ("total", found.total)]
     show_table(
-        (found.by, "#opening", *(f"#{name}" for name in _COLUMNS), "#closing"),
+        (found.by, "#opening", *(f"#{name}" for name in COLUMNS), "#closing"),
         ((name, line.opening, *_flows(line), line.closing) for name, line in lines),
     )
     say("Of the closing")
@@ -115,7 +101,7 @@ def _say_roll_forward(screen: RollForwardScreen, vintage: date | None) -> None:
 
 
 def _flows(line: Line) -> list[int]:
-    return [sum(line.flows[flow] for flow in names) for names in _COLUMNS.values()]
+    return [sum(line.flows[flow] for flow in names) for names in COLUMNS.values()]
 
 
 # --- behind it ------------------------------------------------------------------------------------------------------

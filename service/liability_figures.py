@@ -24,6 +24,20 @@ from projections.liability_reads import (
 )
 from projections.trading import business_day
 
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "earned": ("earned",),
+    "in": ("transferred_in", "merged_in"),
+    "redeemed": ("redeemed",),
+    "expired": ("expired",),
+    "clawed back": ("clawed_back",),
+    "adjusted": ("adjusted_up", "adjusted_down"),
+    "out": ("transferred_out", "merged_out"),
+    "reversed": ("reversed",),
+    "repaid": ("repaid",),
+    "forfeited": ("forfeited",),
+}
+"""Columns of the roll-forward between the opening and the closing, and the flows that are in each."""
+
 
 class Liability(Struct, frozen=True, kw_only=True):
     """The roll-forward of a programme, and whether all of it, whatever the range, agrees with the balances."""

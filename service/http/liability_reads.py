@@ -17,9 +17,10 @@ from projections.liability_evidence import (
     Adjustments,
     CellEvent,
     CutOff,
+    cell_figure,
     read_adjustments,
-    read_cell_page,
     read_cut_off,
+    read_event_page,
 )
 from projections.liability_flows import FLOWS
 from service.http.access import FIGURES
@@ -66,11 +67,13 @@ T = TypeVar("T")
 
 
 class CellEvents(Struct, frozen=True, kw_only=True):
-    """Events behind a cell of the roll-forward; `next` is the `after` of the next page, None where this is the last.
+    """Events behind a cell of the roll-forward, and the points that all of them add up to; `next` is the `after` of the
+    next page, None where this is the last.
 
     An event with several flows is on one page, whatever the limit, and a page that is not the last may be empty.
     """
 
+    points: int
     events: list[CellEvent]
     next: str | None
 
@@ -150,21 +153,23 @@ async def events(
     at_least: AtLeast = None,
 ) -> Response[CellEvents]:
     """The events behind a cell of the roll-forward, read from the log and folded again: their points add up to it."""
-    cell = _parsed("vintage", parse_month, vintage), _parsed("month", parse_month, month)
-    place = _place(after)
+    place = parse_place(after)
     if flow is not None and flow not in FLOWS:
         raise invalid("flow", f"must be one of {', '.join(FLOWS)}", flow[:40])
+    earned_in, occurred_in = _parsed("vintage", parse_month, vintage), _parsed("month", parse_month, month)
+    cell = cell_figure(earned_in, occurred_in, flow or "")
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> CellEvents:
-        page = read_cell_page(cursor, info.journals, *cell, flow or "", after=place, limit=limit)
-        return CellEvents(events=page.events, next=None if page.next is None else "{}:{}".format(*page.next))
+        page = read_event_page(cursor, info.journals, cell, after=place, limit=limit)
+        following = None if page.next is None else "{}:{}".format(*page.next)
+        return CellEvents(points=page.points, events=page.events, next=following)
 
     return await read_programme(request, programme, "liability", at_least, read)
 
 
-def _place(after: str | None) -> tuple[int, int]:
-    """A cursor as journal and position."""
-    if after is None:
+def parse_place(after: str | None) -> tuple[int, int]:
+    """A cursor as journal and position. Raises Problem where it is none."""
+    if not after:
         return 0, 0
     journal, _, position = after.partition(":")
     if not (is_number(journal) and is_number(position)):

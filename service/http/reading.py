@@ -49,13 +49,13 @@ class Freshness(Struct, frozen=True):
         return {journal: at for journal, at in wanted.items() if self.folded.get(journal, 0) < at}
 
 
-def read_freshness(cursor: PgCursor, projections: Sequence[str], journals: Sequence[int]) -> Freshness:
-    """How far projections are in some journals, each as far as the last of them, in one round trip."""
+def read_freshness(cursor: PgCursor, projection: str | tuple[str, ...], journals: Sequence[int]) -> Freshness:
+    """How far a projection is in some journals, of several the last of them, in one round trip."""
     cursor.execute(
         "SELECT journal, position, (SELECT min(coalesce((SELECT max(folded.position) FROM projections folded"
         " WHERE projection = wanted AND folded.journal = journals.journal), 0)) FROM unnest(%s::text[]) AS wanted)"
         " FROM journals WHERE journal = ANY (%s) ORDER BY journal",
-        (list(projections), list(journals)),
+        ([projection] if isinstance(projection, str) else list(projection), list(journals)),
     )
     rows = cursor.fetchall()
     return Freshness(

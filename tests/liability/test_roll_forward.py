@@ -31,11 +31,13 @@ from projections.calendar_periods import start_of
 from projections.liability import Liability
 from projections.liability_evidence import (
     CellEvent,
+    FigureOf,
+    cell_figure,
     read_adjustments,
     read_cell_events,
-    read_cell_page,
     read_cells,
     read_cut_off,
+    read_event_page,
 )
 from projections.liability_flows import FLOWS
 from projections.liability_reads import UNKNOWN_VINTAGE, compare_with_balances, read_roll_forward
@@ -173,7 +175,7 @@ def check_drill_down(cur, journals: list[int], expected: Counter) -> None:
         sums: Counter = Counter()
         positions: dict[tuple[int, str], list[int]] = defaultdict(list)
         whole = list(read_cell_events(cur, journals, vintage, month))
-        assert in_pages(cur, journals, vintage, month) == whole
+        assert in_pages(cur, journals, cell_figure(vintage, month)) == whole
         for event in whole:
             sums[event.flow] += event.points
             positions[event.journal, event.flow].append(event.position)
@@ -185,19 +187,29 @@ def check_drill_down(cur, journals: list[int], expected: Counter) -> None:
             flow: expected[vintage, month, flow] for flow in FLOWS if expected[vintage, month, flow]
         }
 
+    everything = FigureOf(vintage=None, from_month=None, until_month=END, flows=FLOWS)
+    of_events: Counter = Counter()
+    for event in in_pages(cur, journals, everything):
+        of_events[event.flow] += event.points
+    by_flow: Counter = Counter()
+    for (_, _, flow), points in expected.items():
+        by_flow[flow] += points
+    assert {flow: of_events[flow] for flow in FLOWS} == {flow: by_flow[flow] for flow in FLOWS}
 
-def in_pages(cur, journals: list[int], vintage: date, month: date) -> list[CellEvent]:
-    """The same page by page, where a page reads little of the log at a time and looks at few of its positions."""
+
+def in_pages(cur, journals: list[int], asked: FigureOf) -> list[CellEvent]:
+    """The events of a figure page by page, where a page reads little at a time and looks at few positions."""
     found: list[CellEvent] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(liability_evidence, "EVENTS_AT_ONCE", 16)
         patch.setattr(liability_evidence, "POSITIONS_A_PAGE", 32)
         after: tuple[int, int] | None = (0, 0)
         while after is not None:
-            page = read_cell_page(cur, journals, vintage, month, after=after, limit=2)
+            page = read_event_page(cur, journals, asked, after=after, limit=2)
             assert len({(event.journal, event.position) for event in page.events}) <= 2
             found += page.events
             after = page.next
+        assert sum(event.points for event in found) == page.points
     return found
 
 
