@@ -23,7 +23,7 @@ _NEXT: Final = {
     413: (N_("That is too large"), N_("Go back and send less.")),
     429: (N_("Too many requests"), N_("Wait a few seconds, then load the page again.")),
     500: (N_("The server failed"), N_("The log of the server says why. Tell whoever runs it when this was.")),
-    503: (N_("Not available now"), N_("Wait a few seconds, then load the page again. Nothing was changed.")),
+    503: (N_("Not available now"), N_("Wait a few seconds, then load the page again.")),
 }
 """Status → what is wrong, what to do."""
 

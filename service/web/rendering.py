@@ -12,6 +12,7 @@ from service.web.formats import filters
 from service.web.languages import LANGUAGES, translations
 from service.web.security import ROOT, TOKEN_FIELD
 from service.web.static_files import static_url
+from service.web.words import WORDS
 
 
 @cache
@@ -29,7 +30,7 @@ def environment(code: str) -> Environment:
     )
     found.install_gettext_translations(_texts(code), newstyle=True)  # type: ignore[attr-defined]
     found.filters |= filters(language.locale)
-    found.filters["label"] = lambda text: translated(code, text)
+    found.filters["label"] = lambda text: translated(code, WORDS.get(text, text))
     found.globals |= {
         "languages": LANGUAGES,
         "language": language,

@@ -22,5 +22,6 @@ class Section(Struct, frozen=True):
 SECTIONS: Final = (
     Section("overview", N_("Overview"), ""),
     Section("members", N_("Members"), "/members"),
+    Section("terms", N_("Terms"), "/terms"),
     Section("rejected", N_("Refused messages"), "/rejected", REFUSED),
 )
