@@ -7,13 +7,37 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from service.web import events, member_page, members, overview, rejected, sign_in, terms
+from service.web import (
+    events,
+    liability,
+    member_page,
+    members,
+    objectives,
+    overview,
+    pyramid,
+    rejected,
+    satisfaction,
+    sign_in,
+    terms,
+)
 from service.web.errors import error_page
 from service.web.security import ROOT, with_headers
 from service.web.static_files import static
 from service.web.visits import guard, visit_of
 
-PAGES: Final = (sign_in, overview, members, member_page, events, terms, rejected)
+PAGES: Final = (
+    sign_in,
+    overview,
+    members,
+    member_page,
+    pyramid,
+    satisfaction,
+    liability,
+    objectives,
+    events,
+    terms,
+    rejected,
+)
 """Modules with `HANDLERS`, each a subject of the console."""
 
 
