@@ -13,7 +13,7 @@ from projections.liability import flow_vintages, month_at, read_vintages
 from projections.liability_flows import FLOWS, flows, lots_named
 from projections.liability_reads import RESOLVED, UNKNOWN_VINTAGE, check_range, month_after
 from projections.movements import MOVEMENT_TOPICS
-from projections.trading import month_of, time_zone_of
+from projections.trading import first_of_month, month_of, time_zone_of
 
 EVENTS_AT_ONCE = 5_000
 POSITIONS_A_PAGE = 20_000
@@ -43,6 +43,7 @@ class CellEvent(Struct, frozen=True, kw_only=True):
     recorded_at: str
     source: str
     id: str
+    vintage: date
     flow: str
     points: int
 
@@ -231,6 +232,7 @@ def _events_behind(
                     recorded_at=(movement.row[5] or "").replace(" ", "T").replace("+00", "Z"),
                     source=movement.source,
                     id=movement.id,
+                    vintage=first_of_month(origin),
                     flow=name,
                     points=points,
                 )

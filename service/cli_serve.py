@@ -54,7 +54,7 @@ def serve(
     from service.http import server
     from service.http.app import create_app
     from service.http.backend import Backend, Limits
-    from service.web.app import console
+    from service.web.app import answer_error, console
 
     listening = server.bind(host, port)
     with (
@@ -69,7 +69,7 @@ def serve(
             requests_at_once=max(1, round(2 * requests_per_second)),
         )
         backend = Backend(workspace, limits, follow=follow)
-        app = create_app(backend, beside=[console()])
+        app = create_app(backend, beside=[console()], errors=answer_error)
         watch.metrics.watch_number(
             "group_commit_waiting", "Commands that wait for the transaction before them.", backend.queue.waiting
         )

@@ -144,6 +144,10 @@ class Backend:
             self._programmes[name] = info
         return info
 
+    def known_programme(self, name: str) -> ProgrammeInfo | None:
+        """The same, where it was asked for before: without the database."""
+        return self._programmes.get(name)
+
     # --- commands ----------------------------------------------------------------------------------------------
 
     async def submit(self, submission: Submission) -> Outcome:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from litestar import Router
+from litestar import Request, Response, Router
 from litestar.di import Provide
 
+from service.http.problems import answer
 from service.web import (
     events,
     liability,
@@ -21,7 +22,7 @@ from service.web import (
     terms,
 )
 from service.web.errors import error_page
-from service.web.security import ROOT, with_headers
+from service.web.security import HEADERS, ROOT, with_headers
 from service.web.static_files import static
 from service.web.visits import guard, visit_of
 
@@ -42,7 +43,7 @@ PAGES: Final = (
 
 
 def console() -> Router:
-    """Everything under /console."""
+    """Everything under /console, for `beside`."""
     pages = Router(
         "/",
         route_handlers=[handler for module in PAGES for handler in module.HANDLERS],
@@ -56,3 +57,13 @@ def console() -> Router:
         exception_handlers={Exception: error_page},
         include_in_schema=False,
     )
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What fails before a route was found: a page where it is the console's, else what the API answers."""
+    path = request.scope["path"]
+    if path != ROOT and not path.startswith(f"{ROOT}/"):
+        return answer(request, error)
+    found = error_page(request, error)
+    found.headers.update(HEADERS | {"Cache-Control": "no-store"})
+    return found

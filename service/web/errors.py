@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from litestar import Request, Response
 
+from ledger.programmes import ProgrammeInfo
+from service.http.access import backend_of
 from service.http.problems import problem_of
 from service.web import security
 from service.web.languages import N_
@@ -32,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def error_page(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """The exception handler of the console."""
-    visit = Visit(request, None, {})
+    visit = Visit(request, _programme(request), {})
     if isinstance(error, SignInNeeded):
         return _to_sign_in(visit)
     if isinstance(error, FormRefused):
@@ -52,6 +54,15 @@ def error_page(request: Request[Any, Any, Any], error: Exception) -> Response[An
     return _shown(visit, status, title, advice, found.details.detail, found.details.code, found.headers)
 
 
+def _programme(request: Request[Any, Any, Any]) -> ProgrammeInfo | None:
+    """The programme of the page that failed, where it is known and the visitor's: then its navigation is shown."""
+    programme, session = request.path_params.get("programme"), request.scope.get("auth")
+    if programme is None or session is None:
+        return None
+    info = backend_of(request).known_programme(unquote(programme))
+    return info if info is not None and session.key.is_for(info.programme.programme) else None
+
+
 def _shown(
     visit: Visit,
     status: int,
@@ -61,10 +72,7 @@ def _shown(
     code: str = "",
     headers: dict[str, str] | None = None,
 ) -> Response[Any]:
-    found: Response[Any] = visit.render(
-        "error.html", status, headers, title=title, advice=advice, detail=detail, code=code
-    )
-    return found
+    return visit.render("error.html", status, headers, title=title, advice=advice, detail=detail, code=code)
 
 
 def _to_sign_in(visit: Visit) -> Response[Any]:

@@ -36,7 +36,7 @@ async def event(visit: Visit, journal: Journal, position: Position) -> Response[
     document = event_document(row)
     leaf = leaf_hash(canonical_bytes(document))
     stream = row.originator_id
-    answer: Response[Any] = visit.render(
+    return visit.render(
         "event.html",
         event=row,
         member=stream.removeprefix(MEMBER_STREAM) if stream.startswith(MEMBER_STREAM) else None,
@@ -47,7 +47,6 @@ async def event(visit: Visit, journal: Journal, position: Position) -> Response[
         before=neighbours.get(row.originator_version - 1),
         after=neighbours.get(row.originator_version + 1),
     )
-    return answer
 
 
 def _neighbours(cursor: PgCursor, row: EventRow) -> dict[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 from litestar import Response
@@ -31,6 +31,8 @@ from service.web.languages import N_
 from service.web.visits import Visit, page
 
 EVENTS_SHOWN: Final = 50
+ALWAYS_SHOWN: Final = ("earned", "redeemed", "expired")
+"""Columns that are there even if all of it is 0; of the others, those are left out."""
 
 COLUMN_TITLES: Final = {
     "earned": N_("Earned"),
@@ -74,7 +76,7 @@ class Row(Struct, frozen=True, kw_only=True):
     line: Line
     address: str
     opening: FigureShown
-    flows: list[FigureShown]
+    flows: dict[str, FigureShown]
     closing: FigureShown
 
 
@@ -104,6 +106,7 @@ async def liability(
         shown = {
             "rows": [_row(visit, rolled, line, of) for line in rolled.lines],
             "total": _row(visit, rolled, rolled.total, of, is_total=True),
+            "columns": [column for column in COLUMNS if column in ALWAYS_SHOWN or _occurred(rolled, column)],
             "last_month": month_before(rolled.until_month),
             "chart": _chart(visit, rolled),
         }
@@ -113,7 +116,7 @@ async def liability(
         found=found,
         form=form,
         errors=asked.errors,
-        columns=COLUMN_TITLES.values(),
+        titles=COLUMN_TITLES,
         unknown=UNKNOWN_VINTAGE,
         **shown,
     )
@@ -141,11 +144,16 @@ def _row(visit: Visit, found: RollForward, line: Line, of: date | None, *, is_to
         line=line,
         address=address,
         opening=behind(line.opening, None, begin),
-        flows=[
-            behind(sum(line.flows[flow] for flow in flows), begin, until, column) for column, flows in COLUMNS.items()
-        ],
+        flows={
+            column: behind(sum(line.flows[flow] for flow in flows), begin, until, column)
+            for column, flows in COLUMNS.items()
+        },
         closing=behind(line.closing, None, until),
     )
+
+
+def _occurred(found: RollForward, column: str) -> bool:
+    return any(line.flows[flow] for line in found.lines for flow in COLUMNS[column])
 
 
 def _text(month: date | None) -> str:
@@ -198,6 +206,7 @@ async def events(
         "liability_events.html",
         asked.status,
         found=found,
+        times=[(_instant(event.occurred_at), _instant(event.recorded_at)) for event in found.events] if found else [],
         form=form,
         errors=asked.errors,
         vintage=of,
@@ -212,6 +221,10 @@ async def events(
         following=visit.url("/liability/events", **form, after="{}:{}".format(*following)) if following else None,
     )
     return answer
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 @page("/liability/cut-off", "liability", FIGURES, "liability-cut-off")

@@ -47,7 +47,7 @@ async def member_page(visit: Visit, member: str, as_of: AsOfField = "", as_known
     screen, lots, statement = await visit.read(read, "balances" if past is None else None)
     if screen.balance.version == 0 and past is None:
         raise problem("NOT_FOUND", f"There is no member {name!r}, or nothing of it is in the read models yet.")
-    answer: Response[Any] = visit.render(
+    return visit.render(
         "member.html",
         member=name,
         screen=screen,
@@ -59,7 +59,6 @@ async def member_page(visit: Visit, member: str, as_of: AsOfField = "", as_known
         past=past,
         now=now if past is None else past[0],
     )
-    return answer
 
 
 @page("/members/{member:str}/statement", "members", FIGURES, "statement")
@@ -75,10 +74,9 @@ async def statement(
         return statement_page(cursor, journal, name, past, after=after, limit=ENTRIES_SHOWN, newest_first=True)
 
     found = await visit.read(read, "statement" if past is None else None)
-    answer: Response[Any] = visit.render(
+    return visit.render(
         "statement.html", member=name, statement=found, as_of=as_of, as_known_at=as_known_at, past=past, after=after
     )
-    return answer
 
 
 @page("/members/{member:str}/events", "members", FIGURES, "member-events")
@@ -89,8 +87,10 @@ async def member_events(visit: Visit, member: str, after: After = 0) -> Response
     def read(cursor: PgCursor, info: ProgrammeInfo) -> StreamPage:
         return stream_page(cursor, journal_of(info, name), name, after=after, limit=ENTRIES_SHOWN)
 
-    answer: Response[Any] = visit.render("member_events.html", member=name, stream=await visit.read(read), after=after)
-    return answer
+    stream = await visit.read(read)
+    if not stream.events and not after:
+        raise problem("NOT_FOUND", f"The log has no event of a member {name!r}.")
+    return visit.render("member_events.html", member=name, stream=stream, after=after)
 
 
 def _instants(visit: Visit, as_of: str, as_known_at: str) -> tuple[datetime | None, datetime | None]:

@@ -55,8 +55,7 @@ async def members(visit: Visit, q: Name = "", after: Name = "") -> Response[Any]
         return visit.redirect(visit.url(f"/members/{quoted(wanted)}"))
     shown = found[:MEMBERS_SHOWN]
     following = shown[-1].member if len(found) > MEMBERS_SHOWN else None
-    answer: Response[Any] = visit.render("members.html", q=wanted, members=shown, following=following)
-    return answer
+    return visit.render("members.html", q=wanted, members=shown, following=following)
 
 
 HANDLERS: Final = (members,)

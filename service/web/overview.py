@@ -35,10 +35,9 @@ async def overview(visit: Visit) -> Response[Any]:
         }
 
     found = await visit.read(read, "lifetime")
-    answer: Response[Any] = visit.render(
+    return visit.render(
         "overview.html", **found, chart=_chart(visit, found["months"]), rejected_max=reads.REJECTED_COUNTED_MAX
     )
-    return answer
 
 
 def _chart(visit: Visit, months: list[reads.MonthOfPoints]) -> Chart:

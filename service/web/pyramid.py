@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final, cast
 
 from litestar import Response
@@ -12,11 +12,11 @@ from msgspec import Struct
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
 from projections.pyramid import ABSENT, Measure, Migration, Period, Pyramid, read_migration, read_pyramid
-from projections.trading import business_day
 from service.http.access import FIGURES
 from service.web.asked import Asked, Text
 from service.web.charts import Chart
 from service.web.languages import N_
+from service.web.last_days import end_of_figures, end_of_trade
 from service.web.rendering import translated
 from service.web.visits import Visit, page
 
@@ -53,10 +53,11 @@ async def pyramid(
     earlier_from: Text = "",
     earlier_until: Text = "",
 ) -> Response[Any]:
-    """The pyramid by revenue or profit, by default of the last 365 days, against the 365 days before."""
+    """The pyramid by revenue or profit, by default of the last 365 days with trade, against the 365 days before."""
     asked = Asked(visit)
     measure = cast(Measure, asked.choice("by", by, ("revenue", "profit")))
-    later = _period(asked, ("from_on", from_on), ("until_on", until_on), _tomorrow(visit))
+    end = None if until_on else await end_of_figures(visit, end_of_trade)
+    later = _period(asked, ("from_on", from_on), ("until_on", until_on), end)
     earlier = _period(asked, ("earlier_from", earlier_from), ("earlier_until", earlier_until), later.from_on)
     found: Pyramid | None = None
     moved: list[Migration] = []
@@ -86,10 +87,6 @@ async def pyramid(
         later=later,
     )
     return answer
-
-
-def _tomorrow(visit: Visit) -> date:
-    return business_day(datetime.now(UTC), visit.info.programme.time_zone) + timedelta(days=1)
 
 
 def _period(asked: Asked, first: tuple[str, str], end: tuple[str, str], default_end: date | None) -> Period:

@@ -46,7 +46,7 @@ async def rejected(
         return refused_page(cursor, name, status=status, code=code, before=below, limit=MESSAGES_SHOWN)
 
     found = await visit.read(read)
-    answer: Response[Any] = visit.render(
+    return visit.render(
         "rejected.html",
         found=found,
         status=status,
@@ -58,7 +58,6 @@ async def rejected(
         may_retry=visit.may(CARE),
         retried_max=RETRIED_MAX,
     )
-    return answer
 
 
 @action("/rejected", "rejected", CARE, "rejected.retry")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any, Final, cast
 
 from litestar import Response
@@ -16,7 +16,6 @@ from projections.charts import ChartPoint, ChartUnknown, NamedChart, read_chart,
 from projections.control_charts import RULES
 from projections.satisfaction_figures import FIGURES as MADE
 from projections.timelines import By, Entry, Per, read_timeline
-from projections.trading import business_day
 from service.http.access import FIGURES
 from service.http.paths import decoded
 from service.http.problems import problem
@@ -24,6 +23,7 @@ from service.http.programme_reads import CHART_CHARACTERS_MAX, DAYS_SHOWN, TIMEL
 from service.web.asked import Asked, Text
 from service.web.charts import Chart
 from service.web.languages import N_
+from service.web.last_days import end_of_answers, end_of_figures, today_of
 from service.web.rendering import translated
 from service.web.visits import Visit, page
 
@@ -95,12 +95,12 @@ async def satisfaction(
     from_on: Text = "",
     until_on: Text = "",
 ) -> Response[Any]:
-    """Figures of each day, week or month, by default of the last 30 days, 13 weeks or 12 months."""
+    """Figures of each day, week or month, by default of the last 30 days, 13 weeks or 12 months with any."""
     asked = Asked(visit)
     period, group = cast(By, asked.choice("by", by, BY_TITLES)), cast(Per, asked.choice("per", per, PER_TITLES))
     drawn = asked.choice("figure", figure, DRAWN)
-    today = _today(visit)
-    first, until = _range(asked, from_on, until_on, today, DAYS_SHOWN[period])
+    today = today_of(visit)
+    first, until = await _range(visit, asked, from_on, until_on, DAYS_SHOWN[period])
     if only and group == "programme":
         asked.errors["only"] = visit.gettext("needs a store, channel or touchpoint to be chosen")
     entries: list[Entry] = []
@@ -142,13 +142,9 @@ async def satisfaction(
     return answer
 
 
-def _today(visit: Visit) -> date:
-    return business_day(datetime.now(UTC), visit.info.programme.time_zone)
-
-
-def _range(asked: Asked, from_on: str, until_on: str, today: date, days: int) -> Range:
-    """The days of a form; by default so many up to today."""
-    until = asked.day("until_on", until_on) or today + timedelta(days=1)
+async def _range(visit: Visit, asked: Asked, from_on: str, until_on: str, days: int) -> Range:
+    """The days of a form; by default so many up to the last with figures."""
+    until = asked.day("until_on", until_on) or await end_of_figures(visit, end_of_answers)
     first = asked.day("from_on", from_on) or until - min(timedelta(days=days), until - date.min)
     asked.period(first, "until_on", until)
     if (until - first).days > TIMELINE_DAYS_MAX:
@@ -206,8 +202,8 @@ async def control_chart(
     """A control chart: its points, the limits that were frozen before each, and the rules that points complete."""
     name = decoded("chart", chart, CHART_CHARACTERS_MAX)
     asked = Asked(visit)
-    today = _today(visit)
-    first, until = _range(asked, from_on, until_on, today, CHART_DAYS)
+    today = today_of(visit)
+    first, until = await _range(visit, asked, from_on, until_on, CHART_DAYS)
     found: ControlChart | None = None
     if not asked.errors:
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from litestar import Request, Response, get, post
-from litestar.exceptions import NotFoundException
+from litestar import Response, get, post
 from litestar.params import QueryParameter
 
 from service.http.access import FIGURES, ROLES
@@ -48,8 +47,7 @@ async def sign_in_with_key(visit: Visit) -> Response[Any]:
 
 
 def _sign_in_form(visit: Visit, going_to: str, *, failed: bool = False) -> Response[Any]:
-    found: Response[Any] = visit.render("sign_in.html", 401 if failed else 200, going_to=going_to, failed=failed)
-    return found
+    return visit.render("sign_in.html", 401 if failed else 200, going_to=going_to, failed=failed)
 
 
 @post("/sign-out", name="console.sign-out")
@@ -76,12 +74,6 @@ async def preferences(visit: Visit) -> Response[Any]:
     return visit.redirect(own_path(visit.form.get("next", ROOT)), cookies)
 
 
-@get(["/preferences", "/sign-out"], name="console.after-forms")
-async def after_forms(visit: Visit) -> Response[Any]:
-    """Where a browser loads again what it had only posted to."""
-    return visit.redirect(ROOT)
-
-
 @get("/", name="console.home", opt={ROLES: FIGURES})
 async def home(visit: Visit) -> Response[Any]:
     """The programme of the key, or a choice of all."""
@@ -96,14 +88,7 @@ async def home(visit: Visit) -> Response[Any]:
         )
         return list(cursor.fetchall())
 
-    found: Response[Any] = visit.render("home.html", programmes=await visit.backend.read(read))
-    return found
+    return visit.render("home.html", programmes=await visit.backend.read(read))
 
 
-@get("/{path:path}", name="console.nowhere")
-async def nowhere(request: Request[Any, Any, Any]) -> None:
-    """Any other address, so that it has a page that says so."""
-    raise NotFoundException
-
-
-HANDLERS: Final = (sign_in_page, sign_in_with_key, sign_out, preferences, after_forms, home, nowhere)
+HANDLERS: Final = (sign_in_page, sign_in_with_key, sign_out, preferences, home)

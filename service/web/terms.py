@@ -50,8 +50,7 @@ async def terms(visit: Visit) -> Response[Any]:
         return read_terms(cursor, info.programme.programme, None, VERSIONS_SHOWN)
 
     versions = [(found, decode_terms(found.document).name) for found in await visit.read(read)]
-    answer: Response[Any] = visit.render("terms.html", versions=versions)
-    return answer
+    return visit.render("terms.html", versions=versions)
 
 
 @page("/terms/{version:int}", "terms", FIGURES, "terms-version")
@@ -66,14 +65,13 @@ async def terms_version(visit: Visit, version: Annotated[int, PathParameter(ge=1
         raise problem("NOT_FOUND", f"The programme has no version {version} of its terms.")
     document = decode_terms(found[0].document)
     conditions = [msgspec.json.encode(rule.when).decode() for rule in document.earning.multipliers]
-    answer: Response[Any] = visit.render(
+    return visit.render(
         "terms_version.html",
         published=found[0],
         terms=document,
         rules=list(zip(document.earning.multipliers, conditions, strict=True)),
         document=msgspec.json.format(found[0].document, indent=2).decode(),
     )
-    return answer
 
 
 HANDLERS: Final = (terms, terms_version)

@@ -99,7 +99,10 @@ class Visit:
         self.form = form
         self.freshness: Freshness | None = None
         self._info = info
-        self._form_cookie = request.cookies.get(security.FORM_COOKIE) or security.new_secret()
+        known = request.cookies.get(security.SESSION_COOKIE) or request.cookies.get(security.FORM_COOKIE)
+        self._is_new = not known
+        self.secret = known or security.new_secret()
+        """What the tokens of forms are made from: only the browser's cookie has it."""
 
     @property
     def info(self) -> ProgrammeInfo:
@@ -122,11 +125,6 @@ class Visit:
         """What the visitor chose; "": what the system has."""
         chosen: Any = self.request.cookies.get(security.THEME_COOKIE)
         return chosen if chosen in THEMES else ""
-
-    @property
-    def secret(self) -> str:
-        """What the tokens of forms are made from: only the browser's cookie has it."""
-        return self._form_cookie if self.session is None else self.session.token
 
     def may(self, roles: Roles) -> bool:
         """Whether the key that is signed in has one of some roles."""
@@ -161,7 +159,9 @@ class Visit:
         given = {name: value for name, value in query.items() if value not in (None, "")}
         return base + path + (f"?{urlencode(given)}" if given else "")
 
-    def render(self, template: str, status: int = 200, headers: dict[str, str] | None = None, **context: Any) -> Any:
+    def render(
+        self, template: str, status: int = 200, headers: dict[str, str] | None = None, /, **context: Any
+    ) -> Response[Any]:
         """A page; `context` is for its template, beside what every page has."""
         about = {
             "visit": self,
@@ -177,9 +177,9 @@ class Visit:
             "sections": [one for one in SECTIONS if self.may(one.roles)],
             "behind": self._behind(),
         }
+        assert not about.keys() & context.keys(), about.keys() & context.keys()
         text = render(self.language.code, template, about | context)
-        new = self.session is None and security.FORM_COOKIE not in self.request.cookies
-        cookies = [security.cookie(self.request, security.FORM_COOKIE, self._form_cookie)] if new else []
+        cookies = [security.cookie(self.request, security.FORM_COOKIE, self.secret)] if self._is_new else []
         headers = {"Content-Language": self.language.code, "Vary": "Accept-Language, Cookie"} | (headers or {})
         return Response(
             text, status_code=status, media_type="text/html; charset=utf-8", headers=headers, cookies=cookies

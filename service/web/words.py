@@ -58,8 +58,6 @@ WORDS: Final = {
     "prospect": N_("prospect"),
     "active": N_("active"),
     "inactive": N_("inactive"),
-    # statuses of refused messages
-    "resolved": N_("resolved"),
     # read models
     "balances": N_("Balances"),
     "statement": N_("Statement"),
