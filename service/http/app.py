@@ -10,7 +10,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.types import ExceptionHandler
 
-from service.http import feed, member_reads, programme_reads
+from service.http import feed, liability_reads, member_reads, programme_reads
 from service.http.access import guard
 from service.http.backend import Backend
 from service.http.command_handlers import command_handlers
@@ -40,6 +40,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = (), errors: Exceptio
             *command_handlers(backend.limits),
             *member_reads.HANDLERS,
             *programme_reads.HANDLERS,
+            *liability_reads.HANDLERS,
             *feed.HANDLERS,
         ],
         guards=[guard],

@@ -249,7 +249,7 @@ async def summary(
             programme=info.programme.programme, currency=info.programme.currency, lifetime=lifetime, balance=points
         )
 
-    projection = "lifetime" if at is None and known is None else None
+    projection = ("lifetime", "balances") if at is None and known is None else None
     return await read_member(request, programme, member, projection, at_least, read)
 
 

@@ -8,13 +8,41 @@ from litestar import Request, Response, Router
 from litestar.di import Provide
 
 from service.http.problems import answer
-from service.web import as_of, audit, events, member_page, members, overview, rejected, sign_in, terms
+from service.web import (
+    as_of,
+    audit,
+    events,
+    liability,
+    member_page,
+    members,
+    objectives,
+    overview,
+    pyramid,
+    rejected,
+    satisfaction,
+    sign_in,
+    terms,
+)
 from service.web.errors import error_page
 from service.web.security import HEADERS, ROOT, with_headers
 from service.web.static_files import static
 from service.web.visits import guard, visit_of
 
-PAGES: Final = (sign_in, overview, members, member_page, events, terms, rejected, audit, as_of)
+PAGES: Final = (
+    sign_in,
+    overview,
+    members,
+    member_page,
+    pyramid,
+    satisfaction,
+    liability,
+    objectives,
+    events,
+    terms,
+    rejected,
+    audit,
+    as_of,
+)
 """Modules with `HANDLERS`, each a subject of the console."""
 
 

@@ -22,6 +22,10 @@ class Section(Struct, frozen=True):
 SECTIONS: Final = (
     Section("overview", N_("Overview"), ""),
     Section("members", N_("Members"), "/members"),
+    Section("pyramid", N_("Pyramid"), "/pyramid"),
+    Section("satisfaction", N_("Satisfaction"), "/satisfaction"),
+    Section("liability", N_("Liability"), "/liability"),
+    Section("objectives", N_("Objectives"), "/objectives"),
     Section("terms", N_("Terms"), "/terms"),
     Section("rejected", N_("Refused messages"), "/rejected", REFUSED),
     Section("audit", N_("Audit"), "/audit", AUDIT),

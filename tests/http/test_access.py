@@ -33,7 +33,8 @@ WHO = [
 ]  # fmt: skip
 READ = [
     ("balance lots statement", MEMBER_FIGURES),
-    ("summary satisfaction events pyramid value objectives changes stream", FIGURES),
+    ("summary satisfaction events pyramid migration value charts {chart} objectives changes stream", FIGURES),
+    ("liability cut-off adjustments breakage revenue", FIGURES),
     ("rejected", {"operator", "auditor", "admin"}),
 ]
 ALLOWED = {
@@ -58,7 +59,7 @@ def by_role(keyed: Keyed) -> dict[str, Api]:
 
 def ask(api: Api, method: str, path: str, programme: str = "club") -> httpx.Response:
     """A request whose body is no command, so that whoever is let in is refused for that, and nothing is recorded."""
-    filled = path.replace("{programme}", programme).replace("{member}", "m")
+    filled = path.replace("{programme}", programme).replace("{member}", "m").replace("{chart}", "c")
     with api.client.stream(method, filled, content=b"{}" if method == "POST" else None) as answer:
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             return answer
@@ -79,7 +80,7 @@ def test_every_route_with_every_role(routes: list[tuple[str, str]], by_role: dic
             continue
         found[method, path] = {role for role, api in by_role.items() if ask(api, method, path).status_code != 403}
     assert found == {(method, path): allowed(method, path) for method, path in found}
-    assert len(found) == len(ALLOWED) + 1  # satisfaction is of a member and of the programme
+    assert len(found) == len(ALLOWED) + 2  # satisfaction is of a member and of the programme, events of liability too
     assert recorded(server.dsn) == before
 
 
@@ -109,7 +110,7 @@ def test_a_key_for_every_programme_opens_each_and_makes_new_ones(keyed: Keyed) -
 def test_no_known_key(routes: list[tuple[str, str]], server: Server, header: Any) -> None:
     headers = {} if header is None else {"Authorization": header}
     for method, path in routes:
-        filled = path.replace("{programme}", "club").replace("{member}", "m")
+        filled = path.replace("{programme}", "club").replace("{member}", "m").replace("{chart}", "c")
         answer = httpx.request(method, server.url + filled, headers=headers)
         assert answer.status_code == 401, (method, path, answer.text)
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
