@@ -39,8 +39,7 @@ def steer(api: Api) -> str:
         on = monday - timedelta(days=7 * week)
         post("measurements", 0, objective=OBJECTIVE, period_on=str(on), value=str(70 + week), evidence=HOSTILE)
     limits = {"from_on": str(monday - timedelta(days=7 * WEEKS)), "until_on": str(monday), "points": WEEKS}
-    post(
-        "baselines", 0, chart=CHART, kind="individuals", figure="nps", period="week", **limits, centre="10", sigma="40"
-    )
-    due = str(date.today() - timedelta(days=3))  # noqa: DTZ011 - any day that is over will do
+    of = {"chart": CHART, "kind": "individuals", "figure": "nps", "period": "week", "centre": "10", "sigma": "40"}
+    post("baselines", 0, **of, **limits)
+    due = str(today - timedelta(days=3))
     return post("nonconformities", 9, id=NONCONFORMITY, what=HOSTILE, owner=HOSTILE, due_on=due)
