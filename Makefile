@@ -73,4 +73,4 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.spark $(VENV)/.bench: $(VENV)/.base
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.test: EXTRAS := test,demo,audit
 $(VENV)/.spark: EXTRAS := test,demo,audit,spark
-$(VENV)/.bench: EXTRAS := bench,audit
+$(VENV)/.bench: EXTRAS := bench,audit,demo

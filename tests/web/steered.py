@@ -38,8 +38,12 @@ def steer(api: Api) -> str:
     for week in range(1, WEEKS + 1):
         on = monday - timedelta(days=7 * week)
         post("measurements", 0, objective=OBJECTIVE, period_on=str(on), value=str(70 + week), evidence=HOSTILE)
-    limits = {"from_on": str(monday - timedelta(days=7 * WEEKS)), "until_on": str(monday), "points": WEEKS}
-    of = {"chart": CHART, "kind": "individuals", "figure": "nps", "period": "week", "centre": "10", "sigma": "40"}
+    limits = {
+        "from_on": str(monday - timedelta(days=7 * WEEKS)),
+        "until_on": str(monday - timedelta(days=42)),
+        "points": WEEKS - 6,
+    }
+    of = {"chart": CHART, "kind": "individuals", "figure": "nps", "period": "week", "centre": "10", "sigma": "20"}
     post("baselines", 0, **of, **limits)
     due = str(today - timedelta(days=3))
     return post("nonconformities", 9, id=NONCONFORMITY, what=HOSTILE, owner=HOSTILE, due_on=due)
