@@ -98,4 +98,4 @@ def test_an_empty_programme_is_told_what_to_do_in_both_languages(signed_in: Sign
 
 def test_names_of_bands_are_translated_unless_they_are_the_programmes_own(signed_in: SignedIn) -> None:
     page = signed_in("reader", language="zh").get(BASE, **LATER)
-    assert [row[0] for row in lines(page, "bands")] == ["<b>best</b>", "the others", "不活跃", "潜在客户", "合计"]
+    assert [row[0] for row in lines(page, "bands")] == ["<b>best</b>", "the others", "不活跃", "潜在顾客", "合计"]
