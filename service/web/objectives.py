@@ -162,14 +162,14 @@ async def objectives(visit: Visit, objective: Text = "", as_of: Text = "") -> Re
     drawn = next((one for one in reports if one.objective == objective), reports[0] if reports else None)
     if objective and found and drawn and drawn.objective != objective:
         asked.errors["objective"] = visit.gettext("must be one of those below")
-    closed = [one for one in found.nonconformities if one.step == "closed"] if found else []
+    closed = [one for one in found.nonconformities if one.closed_at is not None] if found else []
     answer: Response[Any] = visit.render(
         "objectives.html",
         asked.status,
         found=found,
         drawn=drawn,
         chart=_chart(visit, drawn) if drawn and drawn.periods else None,
-        closed=closed[::-1],
+        closed=sorted(closed, key=lambda one: str(one.closed_at), reverse=True),
         overdue=sum(step.days_overdue > 0 for step in found.open_steps) if found else 0,
         form={"as_of": as_of, "objective": drawn.objective if drawn else ""},
         errors=asked.errors,

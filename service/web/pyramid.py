@@ -139,6 +139,7 @@ def _chart(visit: Visit, found: Pyramid) -> Chart:
             "hovertemplate": "%{y}: %{x:.1f} %",
         }
         for name, field, colour in measures
+        if any(getattr(band, field) is not None for band in found.bands)
     ]
     layout = {
         "barmode": "group",

@@ -27,7 +27,7 @@ from service.web.last_days import end_of_answers, end_of_figures, today_of
 from service.web.rendering import translated
 from service.web.visits import Visit, page
 
-ENTRIES_SHOWN_MAX: Final = 1_000
+ENTRIES_SHOWN_MAX: Final = 200
 GROUPS_DRAWN_MAX: Final = 6
 CHART_DAYS: Final = 365
 
@@ -114,10 +114,13 @@ async def satisfaction(
 
         entries, charts = await visit.read(read, "satisfaction")
     said = [entry for entry in entries if group == "programme" or _has_anything(entry)]
+    if not figure:
+        drawn = next((name for name in DRAWN if any(entry.figures[name].value for entry in said)), drawn)
+    newest = sorted(said, key=lambda entry: (-entry.period_on.toordinal(), -entry.responses, entry.value))
     answer: Response[Any] = visit.render(
         "satisfaction.html",
         asked.status,
-        entries=said[:ENTRIES_SHOWN_MAX],
+        entries=newest[:ENTRIES_SHOWN_MAX],
         more=max(0, len(said) - ENTRIES_SHOWN_MAX),
         is_empty=not any(_has_anything(entry) for entry in entries),
         made=entries[0].figures if entries else {},

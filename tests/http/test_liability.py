@@ -19,8 +19,13 @@ MONTHS = (("from_month", "--from"), ("to_month", "--to"), ("by", "--by"), ("vint
 
 @pytest.fixture(scope="module")
 def owed(keyed: Keyed) -> tuple[Api, httpx.Response]:
-    """A client, and the last write of a history over three months in which something of every kind occurred."""
+    """A client, and the last write of the history."""
     api = keyed("admin")
+    return api, three_months(api)
+
+
+def three_months(api: Api) -> httpx.Response:
+    """A history in which something of most kinds occurred; its last write."""
     members = [f"owed {number}" for number in range(MEMBERS)]
     for member in members:
         done(api, "members", member=member, occurred_at="2026-01-01T00:00:00Z")
@@ -35,7 +40,7 @@ def owed(keyed: Keyed) -> tuple[Api, httpx.Response]:
          occurred_at="2026-03-12T10:00:00Z")  # fmt: skip
     done(api, "adjustments", member=members[8], points=-30, reason="<b>typo</b>", approver="kim",
          occurred_at="2026-03-13T10:00:00Z")  # fmt: skip
-    return api, done(api, "redemptions", member=members[9], points=500, occurred_at="2026-03-20T10:00:00Z")
+    return done(api, "redemptions", member=members[9], points=500, occurred_at="2026-03-20T10:00:00Z")
 
 
 def done(api: Api, path: str, **fields: Any) -> httpx.Response:
