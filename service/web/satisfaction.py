@@ -79,6 +79,9 @@ PER_TITLES: Final = {
 }
 BY_TITLES: Final = {"month": N_("by month"), "week": N_("by week"), "day": N_("by day")}
 
+JUDGES: Final = {"all": N_("all rules"), "WE": N_("Western Electric"), "N": N_("Nelson")}
+"""Which rules judge a chart: all, or those whose number begins so."""
+
 Range = tuple[date, date]
 
 
@@ -200,18 +203,21 @@ def _above(lower: float | None, upper: float | None) -> float | None:
 
 @page("/satisfaction/charts/{chart:str}", "satisfaction", FIGURES, "control-chart")
 async def control_chart(
-    visit: Visit, chart: Annotated[str, PathParameter()], from_on: Text = "", until_on: Text = ""
+    visit: Visit, chart: Annotated[str, PathParameter()], rules: Text = "", from_on: Text = "", until_on: Text = ""
 ) -> Response[Any]:
     """A control chart: its points, the limits that were frozen before each, and the rules that points complete."""
     name = decoded("chart", chart, CHART_CHARACTERS_MAX)
     asked = Asked(visit)
+    judges = asked.choice("rules", rules, JUDGES)
+    judging = [rule for rule in RULES if judges == "all" or rule.startswith(judges)]
     today = today_of(visit)
     first, until = await _range(visit, asked, from_on, until_on, CHART_DAYS)
     found: ControlChart | None = None
     if not asked.errors:
 
         def read(cursor: PgCursor, info: ProgrammeInfo) -> ControlChart:
-            return read_chart(cursor, info.journals, name, from_on=first, until_on=until, today=today)
+            edges = {"from_on": first, "until_on": until, "today": today}
+            return read_chart(cursor, info.journals, name, rules=judging, **edges)
 
         try:
             found = await visit.read(read, "satisfaction")
@@ -225,9 +231,11 @@ async def control_chart(
         name=name,
         found=found,
         drawing=_control_drawing(visit, found) if found else None,
-        form={"from_on": from_on or first, "until_on": until_on or until},
+        form={"rules": judges, "from_on": from_on or first, "until_on": until_on or until},
+        judges=JUDGES,
+        completed=[_by_words(point) for point in found.points] if found else [],
         errors=asked.errors,
-        rules={rule: words for rule, (_, words) in RULES.items()},
+        rules={rule: RULES[rule][1] for rule in judging},
         hits=sum(bool(point.rules) for point in found.points) if found else 0,
         titles=FIGURE_TITLES,
         kind_titles=KIND_TITLES,
@@ -259,8 +267,11 @@ def _control_drawing(visit: Visit, found: ControlChart) -> Chart:
         _values(_("Completes a rule"), hits, "--bad")
         | {
             "mode": "markers+text",
-            "text": [" ".join(point.rules) for point in hits],
-            "hovertext": ["; ".join(_(RULES[rule][1]) for rule in point.rules) for point in hits],
+            "text": [_short(point.rules) for point in hits],
+            "hovertext": [
+                "<br>".join(f"{' '.join(rules)}: {_(words)}" for words, rules in _by_words(point).items())
+                for point in hits
+            ],
             "textposition": "top center",
             "textfont": {"color": "--bad"},
             "marker": {"color": "--bad", "size": 11, "symbol": "diamond"},
@@ -268,6 +279,19 @@ def _control_drawing(visit: Visit, found: ControlChart) -> Chart:
     ]
     layout = {"xaxis": {"type": "date"}, "yaxis": {"title": {"text": translated(visit.language.code, found.unit)}}}
     return Chart(title=f"{found.chart}: {_(FIGURE_TITLES[found.definition.figure])}", traces=traces, layout=layout)
+
+
+def _by_words(point: ChartPoint) -> dict[str, list[str]]:
+    """What the rules that a point completes say, each with their numbers: some say the same."""
+    found: dict[str, list[str]] = {}
+    for rule in point.rules:
+        found.setdefault(RULES[rule][1], []).append(rule)
+    return found
+
+
+def _short(rules: Sequence[str]) -> str:
+    """Numbers of rules beside a point; of more than two the first, and how many others."""
+    return " ".join(rules) if len(rules) <= 2 else f"{rules[0]} +{len(rules) - 1}"
 
 
 def _values(title: str, points: Sequence[ChartPoint], colour: str) -> dict[str, Any]:
