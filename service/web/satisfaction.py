@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Annotated, Any, Final, cast
 
@@ -15,7 +15,8 @@ from projections.charts import Chart as ControlChart
 from projections.charts import ChartPoint, ChartUnknown, NamedChart, read_chart, read_charts
 from projections.control_charts import RULES
 from projections.satisfaction_figures import FIGURES as MADE
-from projections.timelines import By, Entry, Per, read_timeline
+from projections.satisfaction_figures import Tally
+from projections.timelines import By, Entry, Key, Per, entry_of, read_tallies
 from service.http.access import FIGURES
 from service.http.paths import decoded
 from service.http.problems import problem
@@ -106,28 +107,31 @@ async def satisfaction(
     first, until = await _range(visit, asked, from_on, until_on, DAYS_SHOWN[period])
     if only and group == "programme":
         asked.errors["only"] = visit.gettext("needs a store, channel or touchpoint to be chosen")
-    entries: list[Entry] = []
+    tallies: dict[Key, Tally] = {}
     charts: list[NamedChart] = []
     if not asked.errors:
 
-        def read(cursor: PgCursor, info: ProgrammeInfo) -> tuple[list[Entry], list[NamedChart]]:
+        def read(cursor: PgCursor, info: ProgrammeInfo) -> tuple[dict[Key, Tally], list[NamedChart]]:
             edges: dict[str, Any] = {"by": period, "from_on": first, "until_on": until, "today": today}
-            found = read_timeline(cursor, info.journals, per=group, only=only or None, **edges)
+            found = read_tallies(cursor, info.journals, per=group, only=only or None, **edges)
             return found, read_charts(cursor, info.journals)
 
-        entries, charts = await visit.read(read, "satisfaction")
-    said = [entry for entry in entries if group == "programme" or _has_anything(entry)]
+        tallies, charts = await visit.read(read, "satisfaction")
+    said = {key: tally for key, tally in tallies.items() if group == "programme" or _has_anything(tally)}
+    newest = sorted(said, key=lambda key: (-key[0].toordinal(), -said[key].responses, key[1]))
+    entries = [entry_of(key, said[key], period) for key in newest[:ENTRIES_SHOWN_MAX]]
     if not figure:
-        drawn = next((name for name in DRAWN if any(entry.figures[name].value for entry in said)), drawn)
-    newest = sorted(said, key=lambda entry: (-entry.period_on.toordinal(), -entry.responses, entry.value))
+        drawn = next((name for name in DRAWN if any(entry.figures[name].value for entry in entries)), drawn)
+    groups = _most_answered(said)
+    drawn_of = [entry_of(key, tally, period) for key, tally in said.items() if key[1] in groups]
     answer: Response[Any] = visit.render(
         "satisfaction.html",
         asked.status,
-        entries=newest[:ENTRIES_SHOWN_MAX],
-        more=max(0, len(said) - ENTRIES_SHOWN_MAX),
-        is_empty=not any(_has_anything(entry) for entry in entries),
+        entries=entries,
+        more=len(said) - len(entries),
+        is_empty=not any(_has_anything(tally) for tally in tallies.values()),
         made=entries[0].figures if entries else {},
-        chart=_timeline_chart(visit, said, drawn, group),
+        chart=_timeline_chart(visit, drawn_of, groups, drawn, group),
         charts=charts,
         form={
             "by": period,
@@ -159,17 +163,21 @@ async def _range(visit: Visit, asked: Asked, from_on: str, until_on: str, days: 
     return first, until
 
 
-def _has_anything(entry: Entry) -> bool:
-    return bool(entry.responses or entry.purchases or entry.complaints or entry.resolved or entry.follow_ups)
+def _has_anything(tally: Tally) -> bool:
+    return bool(tally.responses or tally.purchases or tally.complaints or tally.resolved or tally.follow_ups)
 
 
-def _timeline_chart(visit: Visit, entries: Sequence[Entry], name: str, per: Per) -> Chart:
-    """One figure over time with its 95 % intervals; of groups, those with the most answers."""
-    _ = visit.gettext
+def _most_answered(tallies: Mapping[Key, Tally]) -> list[str]:
+    """The groups with the most answers, as many as are drawn."""
     answers: dict[str, int] = {}
-    for entry in entries:
-        answers[entry.value] = answers.get(entry.value, 0) + entry.responses
-    groups = sorted(answers, key=lambda value: (-answers[value], value))[:GROUPS_DRAWN_MAX]
+    for (_start, value), tally in tallies.items():
+        answers[value] = answers.get(value, 0) + tally.responses
+    return sorted(answers, key=lambda value: (-answers[value], value))[:GROUPS_DRAWN_MAX]
+
+
+def _timeline_chart(visit: Visit, entries: Sequence[Entry], groups: Sequence[str], name: str, per: Per) -> Chart:
+    """One figure over time, of each group; of the programme with its 95 % intervals."""
+    _ = visit.gettext
     traces = []
     for group in groups:
         found = [(entry.period_on, entry.figures[name]) for entry in entries if entry.value == group]
