@@ -111,7 +111,7 @@ def _chart(visit: Visit, lots: Lots) -> Chart:
         "y": [expiry.points for expiry in lots.expiries],
         "marker": {"color": "--chart-1"},
     }
-    layout = {"xaxis": {"type": "date"}, "yaxis": {"rangemode": "tozero"}, "bargap": 0.4}
+    layout = {"xaxis": {"type": "date", "tickformat": "%Y-%m-%d"}, "yaxis": {"rangemode": "tozero"}, "bargap": 0.4}
     return Chart(title=_("Points by the day on which they expire"), traces=[trace], layout=layout)
 
 

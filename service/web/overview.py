@@ -44,10 +44,14 @@ def _chart(visit: Visit, months: list[reads.MonthOfPoints]) -> Chart:
     _ = visit.gettext
     on = [month.month for month in months]
     traces = [
-        {"type": "bar", "name": name, "x": on, "y": [getattr(month, field) for month in months]}
+        {"type": "bar", "name": name, "x": on, "y": [getattr(month, field) for month in months], "xperiod": "M1"}
         for field, name in (("issued", _("Issued")), ("redeemed", _("Redeemed")), ("expired", _("Expired")))
     ]
-    return Chart(title=_("Points by month"), traces=traces, layout={"barmode": "group", "xaxis": {"dtick": "M1"}})
+    return Chart(
+        title=_("Points by month"),
+        traces=traces,
+        layout={"barmode": "group", "xaxis": {"tickformat": "%Y-%m", "ticklabelmode": "period"}},
+    )
 
 
 HANDLERS: Final = (overview,)

@@ -22,7 +22,7 @@ from ledger.programmes import ProgrammeInfo, journal_of
 from ledger.store.database import PgCursor
 from service.http.access import ROLES, Roles, backend_of
 from service.http.paths import decoded
-from service.http.problems import problem
+from service.http.problems import invalid, problem
 from service.http.reading import Freshness, read_freshness
 from service.web import security
 from service.web.languages import Language, choose
@@ -148,7 +148,10 @@ class Visit:
             cursor.execute("COMMIT")
             return found, freshness
 
-        found, self.freshness = await self.backend.read(at_once)
+        try:
+            found, self.freshness = await self.backend.read(at_once)
+        except ValueError as error:  # what a read refuses of its arguments
+            raise invalid("query", str(error)) from error
         return found
 
     # --- answers --------------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ class Form:
 
 
 class Page(HTMLParser):
-    """A page as it came. `text` is what is read of it; `addresses` all that it links to or loads."""
+    """A page as it came. `text` is what is read of it; `addresses` all that it links to or loads; `pairs` what it says
+    of each term of its lists of figures.
+    """
 
     def __init__(self, answer: httpx.Response) -> None:
         super().__init__(convert_charrefs=True)
@@ -37,7 +39,10 @@ class Page(HTMLParser):
         self.forms: list[Form] = []
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.scripts: list[str] = []
+        self.pairs: dict[str, str] = {}
         self._texts: list[str] = []
+        self._term = ""
+        self._said: list[str] = []
         self._open: list[str] = []
         self._select = ""
         self.feed(self.html)
@@ -47,6 +52,12 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(" ".join(self._texts).split())
+
+    @property
+    def following(self) -> str:
+        """The next page of a list, "" where this is the last."""
+        found = [attributes["href"] for tag, attributes in self.tags if tag == "a" and attributes.get("rel") == "next"]
+        return found[0] if found else ""
 
     def form(self, action: str) -> Form:
         """The first form that posts or gets to a path that ends so."""
@@ -62,6 +73,8 @@ class Page(HTMLParser):
             self.forms.append(Form(found))
         if self.forms and "form" in self._open:
             self._field(tag, found)
+        if tag in {"dt", "dd"}:
+            self._said = []
         if tag not in VOID:
             self._open.append(tag)
 
@@ -84,19 +97,25 @@ class Page(HTMLParser):
         assert self._open, f"{self.path}: </{tag}> closes nothing"
         assert self._open[-1] == tag, f"{self.path}: </{tag}> closes <{self._open[-1]}>"
         self._open.pop()
+        said = " ".join(" ".join(self._said).split())
+        if tag == "dt":
+            self._term = said
+        elif tag == "dd":
+            self.pairs.setdefault(self._term, said)
 
     def handle_data(self, data: str) -> None:
         if self._open and self._open[-1] in {"script", "style"}:
             self.scripts.append(data)
         else:
             self._texts.append(data)
+            self._said.append(data)
 
 
 class Visitor:
     """Somebody with a browser; `language` is what it asks for."""
 
     def __init__(self, url: str, language: str = "en") -> None:
-        self.client = httpx.Client(base_url=url, headers={"Accept-Language": language}, timeout=60)
+        self.client = httpx.Client(base_url=url, headers={"Accept-Language": language}, timeout=60, verify=False)
 
     def get(self, path: str, *, status: int | None = 200, **query: Any) -> Page:
         """A page, at whatever address it ends; a path without `/console` before it is below it."""
