@@ -224,7 +224,7 @@ async def control_chart(
     if not asked.errors:
 
         def read(cursor: PgCursor, info: ProgrammeInfo) -> ControlChart:
-            edges = {"from_on": first, "until_on": until, "today": today}
+            edges: dict[str, Any] = {"from_on": first, "until_on": until, "today": today}
             return read_chart(cursor, info.journals, name, rules=judging, **edges)
 
         try:
