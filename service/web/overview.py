@@ -22,13 +22,14 @@ EVENTS_SHOWN: Final = 12
 @page("", "overview", FIGURES)
 async def overview(visit: Visit) -> Response[Any]:
     """Members, points, growth, lag, refused messages, and the newest events."""
+    now = datetime.now(UTC)
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> dict[str, Any]:
         return {
-            "value": read_programme_value(cursor, info.journals, datetime.now(UTC)),
+            "value": read_programme_value(cursor, info.journals, now),
             "outstanding": reads.read_outstanding(cursor, info.journals),
             "months": reads.read_months(cursor, info.journals),
-            "growth": reads.read_growth(cursor, info.journals),
+            "growth": reads.read_growth(cursor, info.journals, now),
             "lags": projection_lags(cursor, info.journals),
             "newest": reads.read_newest(cursor, info.journals, EVENTS_SHOWN),
             "rejected": reads.count_open_rejected(cursor, info.programme.programme),
@@ -42,15 +43,15 @@ async def overview(visit: Visit) -> Response[Any]:
 
 def _chart(visit: Visit, months: list[reads.MonthOfPoints]) -> Chart:
     _ = visit.gettext
-    on = [month.month for month in months]
+    on = [f"{month.month:%Y-%m}" for month in months]
     traces = [
-        {"type": "bar", "name": name, "x": on, "y": [getattr(month, field) for month in months], "xperiod": "M1"}
+        {"type": "bar", "name": name, "x": on, "y": [getattr(month, field) for month in months]}
         for field, name in (("issued", _("Issued")), ("redeemed", _("Redeemed")), ("expired", _("Expired")))
     ]
     return Chart(
         title=_("Points by month"),
         traces=traces,
-        layout={"barmode": "group", "xaxis": {"tickformat": "%Y-%m", "ticklabelmode": "period"}},
+        layout={"barmode": "group", "xaxis": {"type": "category"}},
     )
 
 
