@@ -222,7 +222,7 @@ def _events_behind(
     for each in found:
         movement = each.movement
         for name, (origin, _), points in flow_vintages(each, time_zone, vintages):
-            if vintage in (None, origin) and name in asked.flows:
+            if origin is not None and vintage in (None, origin) and name in asked.flows:
                 yield CellEvent(
                     journal=journal,
                     position=movement.row[0],

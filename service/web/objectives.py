@@ -159,7 +159,8 @@ async def objectives(visit: Visit, objective: Text = "", as_of: Text = "") -> Re
         except ValueError:
             asked.errors["as_of"] = visit.gettext("must not be after today")
     reports = found.objectives if found else []
-    drawn = next((one for one in reports if one.objective == objective), reports[0] if reports else None)
+    drawn = next((one for one in reports if one.objective == objective), None)
+    drawn = drawn or next((one for one in reports if one.periods), reports[0] if reports else None)
     if objective and found and drawn and drawn.objective != objective:
         asked.errors["objective"] = visit.gettext("must be one of those below")
     closed = [one for one in found.nonconformities if one.closed_at is not None] if found else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Annotated, Any, Final, cast
 
@@ -15,7 +15,8 @@ from projections.charts import Chart as ControlChart
 from projections.charts import ChartPoint, ChartUnknown, NamedChart, read_chart, read_charts
 from projections.control_charts import RULES
 from projections.satisfaction_figures import FIGURES as MADE
-from projections.timelines import By, Entry, Per, read_timeline
+from projections.satisfaction_figures import Tally
+from projections.timelines import By, Entry, Key, Per, entry_of, read_tallies
 from service.http.access import FIGURES
 from service.http.paths import decoded
 from service.http.problems import problem
@@ -79,6 +80,9 @@ PER_TITLES: Final = {
 }
 BY_TITLES: Final = {"month": N_("by month"), "week": N_("by week"), "day": N_("by day")}
 
+JUDGES: Final = {"all": N_("all rules"), "WE": N_("Western Electric"), "N": N_("Nelson")}
+"""Which rules judge a chart: all, or those whose number begins so."""
+
 Range = tuple[date, date]
 
 
@@ -103,28 +107,31 @@ async def satisfaction(
     first, until = await _range(visit, asked, from_on, until_on, DAYS_SHOWN[period])
     if only and group == "programme":
         asked.errors["only"] = visit.gettext("needs a store, channel or touchpoint to be chosen")
-    entries: list[Entry] = []
+    tallies: dict[Key, Tally] = {}
     charts: list[NamedChart] = []
     if not asked.errors:
 
-        def read(cursor: PgCursor, info: ProgrammeInfo) -> tuple[list[Entry], list[NamedChart]]:
+        def read(cursor: PgCursor, info: ProgrammeInfo) -> tuple[dict[Key, Tally], list[NamedChart]]:
             edges: dict[str, Any] = {"by": period, "from_on": first, "until_on": until, "today": today}
-            found = read_timeline(cursor, info.journals, per=group, only=only or None, **edges)
+            found = read_tallies(cursor, info.journals, per=group, only=only or None, **edges)
             return found, read_charts(cursor, info.journals)
 
-        entries, charts = await visit.read(read, "satisfaction")
-    said = [entry for entry in entries if group == "programme" or _has_anything(entry)]
+        tallies, charts = await visit.read(read, "satisfaction")
+    said = {key: tally for key, tally in tallies.items() if group == "programme" or _has_anything(tally)}
+    newest = sorted(said, key=lambda key: (-key[0].toordinal(), -said[key].responses, key[1]))
+    entries = [entry_of(key, said[key], period) for key in newest[:ENTRIES_SHOWN_MAX]]
     if not figure:
-        drawn = next((name for name in DRAWN if any(entry.figures[name].value for entry in said)), drawn)
-    newest = sorted(said, key=lambda entry: (-entry.period_on.toordinal(), -entry.responses, entry.value))
+        drawn = next((name for name in DRAWN if any(entry.figures[name].value for entry in entries)), drawn)
+    groups = _most_answered(said)
+    drawn_of = [entry_of(key, tally, period) for key, tally in said.items() if key[1] in groups]
     answer: Response[Any] = visit.render(
         "satisfaction.html",
         asked.status,
-        entries=newest[:ENTRIES_SHOWN_MAX],
-        more=max(0, len(said) - ENTRIES_SHOWN_MAX),
-        is_empty=not any(_has_anything(entry) for entry in entries),
+        entries=entries,
+        more=len(said) - len(entries),
+        is_empty=not any(_has_anything(tally) for tally in tallies.values()),
         made=entries[0].figures if entries else {},
-        chart=_timeline_chart(visit, said, drawn, group),
+        chart=_timeline_chart(visit, drawn_of, groups, drawn, group),
         charts=charts,
         form={
             "by": period,
@@ -156,17 +163,21 @@ async def _range(visit: Visit, asked: Asked, from_on: str, until_on: str, days: 
     return first, until
 
 
-def _has_anything(entry: Entry) -> bool:
-    return bool(entry.responses or entry.purchases or entry.complaints or entry.resolved or entry.follow_ups)
+def _has_anything(tally: Tally) -> bool:
+    return bool(tally.responses or tally.purchases or tally.complaints or tally.resolved or tally.follow_ups)
 
 
-def _timeline_chart(visit: Visit, entries: Sequence[Entry], name: str, per: Per) -> Chart:
-    """One figure over time with its 95 % intervals; of groups, those with the most answers."""
-    _ = visit.gettext
+def _most_answered(tallies: Mapping[Key, Tally]) -> list[str]:
+    """The groups with the most answers, as many as are drawn."""
     answers: dict[str, int] = {}
-    for entry in entries:
-        answers[entry.value] = answers.get(entry.value, 0) + entry.responses
-    groups = sorted(answers, key=lambda value: (-answers[value], value))[:GROUPS_DRAWN_MAX]
+    for (_start, value), tally in tallies.items():
+        answers[value] = answers.get(value, 0) + tally.responses
+    return sorted(answers, key=lambda value: (-answers[value], value))[:GROUPS_DRAWN_MAX]
+
+
+def _timeline_chart(visit: Visit, entries: Sequence[Entry], groups: Sequence[str], name: str, per: Per) -> Chart:
+    """One figure over time, of each group; of the programme with its 95 % intervals."""
+    _ = visit.gettext
     traces = []
     for group in groups:
         found = [(entry.period_on, entry.figures[name]) for entry in entries if entry.value == group]
@@ -200,18 +211,21 @@ def _above(lower: float | None, upper: float | None) -> float | None:
 
 @page("/satisfaction/charts/{chart:str}", "satisfaction", FIGURES, "control-chart")
 async def control_chart(
-    visit: Visit, chart: Annotated[str, PathParameter()], from_on: Text = "", until_on: Text = ""
+    visit: Visit, chart: Annotated[str, PathParameter()], rules: Text = "", from_on: Text = "", until_on: Text = ""
 ) -> Response[Any]:
     """A control chart: its points, the limits that were frozen before each, and the rules that points complete."""
     name = decoded("chart", chart, CHART_CHARACTERS_MAX)
     asked = Asked(visit)
+    judges = asked.choice("rules", rules, JUDGES)
+    judging = [rule for rule in RULES if judges == "all" or rule.startswith(judges)]
     today = today_of(visit)
     first, until = await _range(visit, asked, from_on, until_on, CHART_DAYS)
     found: ControlChart | None = None
     if not asked.errors:
 
         def read(cursor: PgCursor, info: ProgrammeInfo) -> ControlChart:
-            return read_chart(cursor, info.journals, name, from_on=first, until_on=until, today=today)
+            edges: dict[str, Any] = {"from_on": first, "until_on": until, "today": today}
+            return read_chart(cursor, info.journals, name, rules=judging, **edges)
 
         try:
             found = await visit.read(read, "satisfaction")
@@ -225,9 +239,11 @@ async def control_chart(
         name=name,
         found=found,
         drawing=_control_drawing(visit, found) if found else None,
-        form={"from_on": from_on or first, "until_on": until_on or until},
+        form={"rules": judges, "from_on": from_on or first, "until_on": until_on or until},
+        judges=JUDGES,
+        completed=[_by_words(point) for point in found.points] if found else [],
         errors=asked.errors,
-        rules={rule: words for rule, (_, words) in RULES.items()},
+        rules={rule: RULES[rule][1] for rule in judging},
         hits=sum(bool(point.rules) for point in found.points) if found else 0,
         titles=FIGURE_TITLES,
         kind_titles=KIND_TITLES,
@@ -259,8 +275,11 @@ def _control_drawing(visit: Visit, found: ControlChart) -> Chart:
         _values(_("Completes a rule"), hits, "--bad")
         | {
             "mode": "markers+text",
-            "text": [" ".join(point.rules) for point in hits],
-            "hovertext": ["; ".join(_(RULES[rule][1]) for rule in point.rules) for point in hits],
+            "text": [_short(point.rules) for point in hits],
+            "hovertext": [
+                "<br>".join(f"{' '.join(rules)}: {_(words)}" for words, rules in _by_words(point).items())
+                for point in hits
+            ],
             "textposition": "top center",
             "textfont": {"color": "--bad"},
             "marker": {"color": "--bad", "size": 11, "symbol": "diamond"},
@@ -268,6 +287,19 @@ def _control_drawing(visit: Visit, found: ControlChart) -> Chart:
     ]
     layout = {"xaxis": {"type": "date"}, "yaxis": {"title": {"text": translated(visit.language.code, found.unit)}}}
     return Chart(title=f"{found.chart}: {_(FIGURE_TITLES[found.definition.figure])}", traces=traces, layout=layout)
+
+
+def _by_words(point: ChartPoint) -> dict[str, list[str]]:
+    """What the rules that a point completes say, each with their numbers: some say the same."""
+    found: dict[str, list[str]] = {}
+    for rule in point.rules:
+        found.setdefault(RULES[rule][1], []).append(rule)
+    return found
+
+
+def _short(rules: Sequence[str]) -> str:
+    """Numbers of rules beside a point; of more than two the first, and how many others."""
+    return " ".join(rules) if len(rules) <= 2 else f"{rules[0]} +{len(rules) - 1}"
 
 
 def _values(title: str, points: Sequence[ChartPoint], colour: str) -> dict[str, Any]:

@@ -57,10 +57,14 @@ def by_role(keyed: Keyed) -> dict[str, Api]:
     return {role: keyed(role) for role in ALL_ROLES}
 
 
+def filled(path: str, programme: str = "club") -> str:
+    """A path of the description with names for what stands in braces."""
+    return path.format(programme=programme, member="m", chart="c", stream="s")
+
+
 def ask(api: Api, method: str, path: str, programme: str = "club") -> httpx.Response:
     """A request whose body is no command, so that whoever is let in is refused for that, and nothing is recorded."""
-    filled = path.replace("{programme}", programme).replace("{member}", "m").replace("{chart}", "c")
-    with api.client.stream(method, filled, content=b"{}" if method == "POST" else None) as answer:
+    with api.client.stream(method, filled(path, programme), content=b"{}" if method == "POST" else None) as answer:
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             return answer
         answer.read()
@@ -80,7 +84,8 @@ def test_every_route_with_every_role(routes: list[tuple[str, str]], by_role: dic
             continue
         found[method, path] = {role for role, api in by_role.items() if ask(api, method, path).status_code != 403}
     assert found == {(method, path): allowed(method, path) for method, path in found}
-    assert len(found) == len(ALLOWED) + 2  # satisfaction is of a member and of the programme, events of liability too
+    # satisfaction is of a member and of the programme; events are of a member, of a stream and of the liability
+    assert len(found) == len(ALLOWED) + 3
     assert recorded(server.dsn) == before
 
 
@@ -110,8 +115,7 @@ def test_a_key_for_every_programme_opens_each_and_makes_new_ones(keyed: Keyed) -
 def test_no_known_key(routes: list[tuple[str, str]], server: Server, header: Any) -> None:
     headers = {} if header is None else {"Authorization": header}
     for method, path in routes:
-        filled = path.replace("{programme}", "club").replace("{member}", "m").replace("{chart}", "c")
-        answer = httpx.request(method, server.url + filled, headers=headers)
+        answer = httpx.request(method, server.url + filled(path), headers=headers)
         assert answer.status_code == 401, (method, path, answer.text)
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         if header:

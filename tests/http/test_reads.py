@@ -218,6 +218,21 @@ def test_every_change_comes_once_in_the_order_of_its_journal(api: Api, server: S
         problem(api.get("changes", params={"after": bad}), 400, "INVALID_FIELD")
 
 
+def test_a_stream_of_any_kind_is_read_page_by_page(api: Api) -> None:
+    member = enrolled(api, 100)
+    body = {"id": "a/b", "what": "x", "owner": "bob", "due_on": "2026-03-05", "occurred_at": AT}
+    assert api.post("nonconformities", body).status_code == 201
+    cause = {"id": new("c"), "nonconformity": "a/b", "cause": "y", "owner": "bob", "due_on": "2026-03-05",
+             "occurred_at": AT}  # fmt: skip
+    assert api.post("causes", cause).status_code == 201
+    first = api.read("streams/nonconformity-a%2Fb/events", limit=1)
+    second = api.get("streams/nonconformity-a%2Fb/events", params={"limit": 2, "after": first["next"]}).json()
+    assert [one["topic"] for one in first["events"] + second["events"]] == ["nonconformity-raised.v1", "cause-found.v1"]
+    assert second["next"] is None
+    assert api.read(f"streams/member-{member}/events")["events"] == api.read(f"members/{member}/events")["events"]
+    assert api.read("streams/nothing/events")["events"] == []
+
+
 def test_changes_come_as_they_are_recorded(api: Api) -> None:
     start = _end_of(api)
     member = new()

@@ -115,10 +115,22 @@ def test_a_control_chart_has_the_points_limits_and_rules_of_the_api(reader: Visi
     traces = {trace["name"]: trace for trace in drawn(page)["traces"]}
     hits = [point for point in points if point["rules"]]
     assert traces["Completes a rule"]["x"] == [point["period_on"] for point in hits] != []
-    assert traces["Completes a rule"]["text"] == [" ".join(point["rules"]) for point in hits]
+    for point, text, words in zip(hits, *(traces["Completes a rule"][of] for of in ("text", "hovertext")), strict=True):
+        assert text.startswith(point["rules"][0])
+        assert all(rule in words for rule in point["rules"])
     assert traces["Upper limit"]["y"][-1] == points[-1]["limits"]["upper"]
     assert traces["Value"]["y"] == [point["value"] for point in points]
     assert "<b>" not in page.html
+
+
+def test_a_chart_is_judged_by_the_rules_that_are_asked_for(reader: Visitor) -> None:
+    (link,) = [cell.address for row in table(reader.get(BASE), "charts")[1:] for cell in row if cell.address]
+    asked = {"from_on": "2026-04-01", "until_on": "2026-04-15"}
+    for rules, other in (("WE", "N"), ("N", "WE")):
+        told = lines(reader.get(link, rules=rules, **asked), "points")[0][7].split()
+        assert f"{rules}1" in told
+        assert f"{other}1" not in told
+    assert "must be one of" in refused_field(reader.get(link, rules="luck", status=400, **asked), "rules")
 
 
 BAD: list[tuple[dict[str, Any], str, str]] = [

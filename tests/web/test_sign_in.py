@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from http.cookies import SimpleCookie
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from ledger.store.database import Database
 from service.keys import create_key, revoke_key
-from tests.cli.running import rows
+from tests.cli.running import ROOT, Loyalty, rows
 from tests.conftest import execute_on
 from tests.http.serving import Server, a_key
 from tests.web.browsing import Form, Page, Visitor
@@ -40,6 +41,21 @@ def test_a_key_signs_in_to_its_programme_and_out(signed_in: SignedIn) -> None:
     assert "a reader (reader)" in page.text
     assert visitor.sign_out().path == "/console/sign-in"
     assert is_at_sign_in(visitor.get(CLUB))
+
+
+def test_the_key_that_the_documentation_makes_signs_in(visitor: Visitor, server: Server) -> None:
+    block = re.search(r"```sh\n(.*?)```", (ROOT / "docs" / "console.md").read_text("utf-8"), re.DOTALL)
+    assert block is not None
+    (command,) = block[1].strip().splitlines()
+    made = Loyalty(LOYALTY_DATABASE_URL=server.dsn)(*shlex.split(command)[1:])
+    assert "Ada Lovelace (operator)" in visitor.sign_in(made.stdout.splitlines()[0]).text
+
+
+def test_a_link_from_elsewhere_is_followed_when_it_is_loaded_again(signed_in: SignedIn, server: Server) -> None:
+    visitor = signed_in("reader")
+    with Visitor(server.url) as without_its_cookie:
+        asked = without_its_cookie.get(f"{CLUB}/terms")
+    assert visitor.get(asked.path).path == f"{CLUB}/terms"
 
 
 def test_after_signing_in_the_page_asked_for_is_shown(visitor: Visitor, keys: Database) -> None:
