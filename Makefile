@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check kafka soak spark clean
+.PHONY: help demo test bench check kafka soak spark clean browser
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,7 +14,7 @@ help:  ## Say what can be made
 demo: $(VENV)/.demo  ## Load a year of real household purchases into a ledger in ./demo-data, and prove it (about 3 minutes)
 	@$(BIN)/python -m service.demo
 
-test: $(VENV)/.test  ## Run all tests
+test: $(VENV)/.test browser  ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.bench  ## Measure the figures of the README; JSON results in ./bench-results
@@ -42,6 +42,20 @@ clean:  ## Remove what was built, and the demo's data (its server is stopped fir
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean"
 
+# The browser that the tests drive: of the distribution, with the libraries that it needs. Where it cannot be had the
+# other tests run all the same, and those in a browser fail.
+CHROMIUM := $(or $(LOYALTY_TEST_CHROMIUM),/usr/bin/chromium)
+CHROMIUM_PACKAGES := chromium fonts-wqy-microhei
+AS_ROOT  := $(if $(filter-out 0,$(shell id -u)),sudo -n)
+APT      := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
+
+browser:
+	@if [ ! -x "$(CHROMIUM)" ] && [ -z "$(LOYALTY_TEST_CHROMIUM)" ]; then \
+	    echo "installing Chromium and a Chinese font, to test the web console with (once) …"; \
+	    said=$$({ $(APT) update && $(APT) install --yes --no-install-recommends $(CHROMIUM_PACKAGES); } 2>&1) || echo "$$said"; \
+	fi
+	@[ -x "$(CHROMIUM)" ] || echo "There is no browser $(CHROMIUM), so tests of the web console will fail: install one (Debian, as root: apt-get install $(CHROMIUM_PACKAGES)), or name another Chromium with LOYALTY_TEST_CHROMIUM=/path/to/it"
+
 # One virtual environment, and in it a stamp for each set of extras.
 $(VENV)/.base: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11 or newer, or: make PYTHON=/path/to/python3"; exit 1; }
@@ -59,4 +73,4 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.spark $(VENV)/.bench: $(VENV)/.base
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.test: EXTRAS := test,demo,audit
 $(VENV)/.spark: EXTRAS := test,demo,audit,spark
-$(VENV)/.bench: EXTRAS := bench,audit
+$(VENV)/.bench: EXTRAS := bench,audit,demo

@@ -84,6 +84,11 @@ def newest_checkpoint(cur: PgCursor, journal: int) -> StoredCheckpoint | None:
     return found[0] if found else None
 
 
+def newest_checkpoints(cur: PgCursor, journals: Sequence[int], limit: int) -> list[StoredCheckpoint]:
+    """The checkpoints of some journals that were signed last, the newest first."""
+    return _select(cur, "journal = ANY (%s) ORDER BY checkpoint DESC LIMIT %s", list(journals), limit)
+
+
 def checkpoint_of_size(cur: PgCursor, journal: int, size: int) -> StoredCheckpoint | None:
     """The newest checkpoint of so many events; None where there is none."""
     found = _select(cur, "journal = %s AND size = %s ORDER BY checkpoint DESC LIMIT 1", journal, size)

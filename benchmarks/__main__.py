@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    console,
     export,
     http,
     ingest,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "kafka": kafka.measure,
     "relay": kafka.measure_relay,
     "http": http.measure,
+    "console": console.measure,
     "memory": memory.measure,
     "verify": verify.measure,
     "proofs": proofs.measure,
@@ -59,16 +61,16 @@ BENCHMARKS: dict[str, Callable[[str], dict[str, Any]]] = {
 def main(names: tuple[str, ...], folder: Path) -> None:
     """Run the benchmarks named, or all of them."""
     runtime.settle()
-    console = Console()
+    terminal = Console()
     for name in names or BENCHMARKS:
-        console.print(f"[bold]{name}[/bold] …")
+        terminal.print(f"[bold]{name}[/bold] …")
         with embedded_server() as server_dsn:
             result = BENCHMARKS[name](server_dsn)
         path = write_result(name, result, folder)
         table = Table("figure", "measured", title=str(path))
         for figure, value in _flat(result):
             table.add_row(figure, str(value))
-        console.print(table)
+        terminal.print(table)
 
 
 def _flat(result: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

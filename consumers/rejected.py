@@ -93,13 +93,13 @@ def find_rejected(database: Database, number: int) -> Rejected | None:
     return None if row is None else _rejected(row)
 
 
-def open_numbers(database: Database, *, programme: str = "", code: str = "") -> list[int]:
-    """The numbers of all open refused messages, oldest first: the order in which they came."""
+def open_numbers(database: Database, *, programme: str = "", code: str = "", limit: int | None = None) -> list[int]:
+    """The numbers of open refused messages, oldest first: the order in which they came. All of them without `limit`."""
     with database.connection() as cursor:
         cursor.execute(
             "SELECT rejected_id FROM rejected WHERE status = 'open' AND (%s = '' OR programme = %s)"
-            " AND (%s = '' OR code = %s) ORDER BY rejected_id",
-            (programme, programme, code, code),
+            " AND (%s = '' OR code = %s) ORDER BY rejected_id LIMIT %s",
+            (programme, programme, code, code, limit),
         )
         return [number for (number,) in cursor.fetchall()]
 

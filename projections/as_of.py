@@ -18,7 +18,8 @@ from ledger.figures import figures
 from ledger.member import initial
 from ledger.store.database import PgCursor
 from ledger.store.journal import LightRow, read_streams
-from projections.balances import Balance
+from ledger.values import FAR
+from projections.balances import Balance, OpenLot
 from projections.batch import Batch, Row
 from projections.movements import MOVEMENT_TOPICS, movements
 from projections.statement import StatementEntry, folded_entries
@@ -54,6 +55,22 @@ def balance_as_of(cur: PgCursor, journal: int, member: str, as_of: datetime, as_
         next_expiry_at=found.next_expiry_at,
         next_expiry_points=found.next_expiry_points,
     )
+
+
+def lots_as_of(cur: PgCursor, journal: int, member: str, as_of: datetime, as_known_at: datetime) -> list[OpenLot]:
+    """The lots that were open at `as_of`, in the order in which a redemption takes them, by the same events."""
+    state = fold(initial(member), [entry.event for entry in known_events(cur, journal, member, as_of, as_known_at)])
+    layers = [layer for lot in state.lots.values() for layer in lot if layer.points]
+    return [
+        OpenLot(
+            lot=layer.lot,
+            points=layer.points,
+            opened_at=layer.opened_at,
+            available_at=layer.available_at,
+            expires_at=None if layer.expires_at == FAR else layer.expires_at,
+        )
+        for layer in sorted(layers, key=lambda layer: (layer.expires_at, layer.available_at, layer.lot))
+    ]
 
 
 def statement_as_of(

@@ -64,6 +64,14 @@ class FrozenBaseline(Struct, frozen=True, kw_only=True):
     frozen_at: datetime
 
 
+class NamedChart(Struct, frozen=True, kw_only=True):
+    """A chart that there is: what it is of, and how many baselines were frozen for it."""
+
+    chart: str
+    definition: ChartDefinition
+    baselines: int
+
+
 class ChartPoint(Struct, frozen=True, kw_only=True):
     """A period of a chart. `n` is how many its value is of. What judges it is None before any baseline; `rules` are
     those that it completes, see `projections.control_charts.RULES`.
@@ -133,6 +141,23 @@ def read_chart(
         baselines=baselines,
         points=[point for point in judged if point.period_on >= period_start(from_on, definition.period)],
     )
+
+
+def read_charts(cur: PgCursor, journals: Sequence[int]) -> list[NamedChart]:
+    """The charts of a programme by name, each as its newest baseline says what it is of."""
+    cur.execute(
+        "SELECT DISTINCT ON (chart) chart, kind, figure, period, per, value, version FROM baselines"
+        " WHERE journal = ANY (%s) ORDER BY chart, version DESC",
+        (list(journals),),
+    )
+    return [
+        NamedChart(
+            chart=chart,
+            definition=ChartDefinition(kind=kind, figure=figure, period=period, per=per, value=value),
+            baselines=version,
+        )
+        for chart, kind, figure, period, per, value, version in cur.fetchall()
+    ]
 
 
 def compute_baseline(

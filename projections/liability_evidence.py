@@ -10,12 +10,14 @@ from msgspec import Struct
 from ledger.store.database import PgCursor
 from projections.batch import read_batch
 from projections.liability import flow_vintages, month_at, read_vintages
-from projections.liability_flows import flows, lots_named
-from projections.liability_reads import RESOLVED, UNKNOWN_VINTAGE, check_range
+from projections.liability_flows import FLOWS, flows, lots_named
+from projections.liability_reads import RESOLVED, UNKNOWN_VINTAGE, check_range, month_after
 from projections.movements import MOVEMENT_TOPICS
-from projections.trading import month_of, time_zone_of
+from projections.trading import first_of_month, month_of, time_zone_of
 
 EVENTS_AT_ONCE = 5_000
+POSITIONS_A_PAGE = 20_000
+"""How many positions a page of events looks at: what bounds the time that it takes."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -41,8 +43,30 @@ class CellEvent(Struct, frozen=True, kw_only=True):
     recorded_at: str
     source: str
     id: str
+    vintage: date
     flow: str
     points: int
+
+
+class FigureOf(Struct, frozen=True, kw_only=True):
+    """What a figure of the roll-forward is of: a vintage (None: all of them), months (None: from the beginning) until
+    before another, and flows.
+    """
+
+    vintage: date | None
+    from_month: date | None
+    until_month: date
+    flows: tuple[str, ...]
+
+
+class EventPage(Struct, frozen=True, kw_only=True):
+    """Events behind a figure in order of journal and position, what all of them add up to, and the place to go on
+    after; None: these are the last.
+    """
+
+    events: list[CellEvent]
+    points: int
+    next: tuple[int, int] | None
 
 
 class CutOff(Struct, frozen=True, kw_only=True):
@@ -79,10 +103,12 @@ SELECT vintage, occurred_in, flow, sum(points)::bigint, journal, min(first_posit
 WHERE occurred_in >= %(begin)s AND occurred_in < %(until)s AND (%(vintage)s::date IS NULL OR vintage = %(vintage)s)
 GROUP BY vintage, occurred_in, flow, journal ORDER BY vintage, occurred_in, flow, journal
 """
-_SELECT_POSITIONS = f"""
+_SELECT_SPANS = f"""
 {_WITH_CELLS}
-SELECT journal, min(first_position), max(last_position) FROM resolved
-WHERE vintage = %(vintage)s AND occurred_in = %(month)s AND %(flow)s IN ('', flow) GROUP BY journal ORDER BY 1
+SELECT journal, min(first_position) - 1, max(last_position), sum(points)::bigint FROM resolved
+WHERE (%(vintage)s::date IS NULL OR vintage = %(vintage)s) AND occurred_in >= %(begin)s AND occurred_in < %(until)s
+    AND flow = ANY (%(flows)s)
+GROUP BY journal ORDER BY journal
 """
 
 
@@ -116,32 +142,77 @@ def read_cell_events(
 
     `flow` "" stands for all of them. Their points add up to the cell's; memory is bounded by what is read at once.
     """
-    cell = {"vintage": vintage, "month": month, "flow": flow}
-    cur.execute(_SELECT_POSITIONS, {"journals": list(journals), "unknown": UNKNOWN_VINTAGE, **cell})
-    for journal, first, last in cur.fetchall():
-        after = first - 1
-        while after < last:
-            limit = min(EVENTS_AT_ONCE, last - after)
-            yield from _events_of_cell(cur, journals, journal, after, limit, vintage, month, flow)
-            after += limit
+    asked = cell_figure(vintage, month, flow)
+    for journal, after, last, _ in _spans(cur, journals, asked):
+        for start in range(after, last, EVENTS_AT_ONCE):
+            yield from _events_behind(cur, journals, journal, start, min(EVENTS_AT_ONCE, last - start), asked)
 
 
-def _events_of_cell(
-    cur: PgCursor,
-    journals: Sequence[int],
-    journal: int,
-    after: int,
-    limit: int,
-    vintage: date,
-    month: date,
-    flow: str,
+def cell_figure(vintage: date, month: date, flow: str = "") -> FigureOf:
+    """A cell as a figure; `flow` "" stands for all of them."""
+    return FigureOf(vintage=vintage, from_month=month, until_month=month_after(month), flows=(flow,) if flow else FLOWS)
+
+
+def read_event_page(
+    cur: PgCursor, journals: Sequence[int], asked: FigureOf, *, after: tuple[int, int] = (0, 0), limit: int
+) -> EventPage:
+    """A page of the events behind a figure, after a journal and a position in it, read as `read_cell_events` does.
+
+    An event with several flows is on one page, which then may be longer than `limit`; a page that looked at
+    20,000 positions ends there, and then may be shorter, or empty, though it is not the last.
+
+    Raises ValueError unless both months are first days and the range has one.
+    """
+    check_range(asked.from_month, asked.until_month)
+    spans = _spans(cur, journals, asked)
+    points = sum(each[3] for each in spans)
+    found: list[CellEvent] = []
+    looked_at = 0
+    for journal, start, last, _ in spans:
+        at = max(start, after[1]) if journal == after[0] else start if journal > after[0] else last
+        while at < last:
+            if len(found) >= limit or looked_at >= POSITIONS_A_PAGE:
+                return EventPage(events=found, points=points, next=(journal, at))
+            batch = min(EVENTS_AT_ONCE, last - at)
+            found += _events_behind(cur, journals, journal, at, batch, asked)
+            if len(found) > limit:
+                end = found[limit - 1].position
+                beyond = next((number for number, event in enumerate(found[limit:]) if event.position != end), None)
+                if beyond is not None:
+                    return EventPage(events=found[: limit + beyond], points=points, next=(journal, end))
+            at += batch
+            looked_at += batch
+    return EventPage(events=found, points=points, next=None)
+
+
+def _spans(cur: PgCursor, journals: Sequence[int], asked: FigureOf) -> list[tuple[int, int, int, int]]:
+    """Journals with the positions, after the first and up to the last, between which the events of a figure are, and
+    with its points.
+    """
+    cur.execute(
+        _SELECT_SPANS,
+        {
+            "journals": list(journals),
+            "unknown": UNKNOWN_VINTAGE,
+            "vintage": asked.vintage,
+            "begin": asked.from_month or date.min,
+            "until": asked.until_month,
+            "flows": list(asked.flows),
+        },
+    )
+    return cur.fetchall()
+
+
+def _events_behind(
+    cur: PgCursor, journals: Sequence[int], journal: int, after: int, limit: int, asked: FigureOf
 ) -> Iterator[CellEvent]:
     time_zone = time_zone_of(cur, journal)
-    wanted_month, wanted_vintage = month_of(month.toordinal()), month_of(vintage.toordinal())
+    months = range(month_of((asked.from_month or date.min).toordinal()), month_of(asked.until_month.toordinal()))
+    vintage = None if asked.vintage is None else month_of(asked.vintage.toordinal())
     found = [
         each
         for each in read_batch(cur, journal, after=after, limit=limit, topics=MOVEMENT_TOPICS).view(flows)
-        if month_at(each.movement.occurred_at, time_zone) == wanted_month
+        if month_at(each.movement.occurred_at, time_zone) in months
     ]
     lots = lots_named(found)
     vintages: dict[str, int | None] = {
@@ -151,7 +222,7 @@ def _events_of_cell(
     for each in found:
         movement = each.movement
         for name, (origin, _), points in flow_vintages(each, time_zone, vintages):
-            if origin == wanted_vintage and flow in ("", name):
+            if origin is not None and vintage in (None, origin) and name in asked.flows:
                 yield CellEvent(
                     journal=journal,
                     position=movement.row[0],
@@ -161,6 +232,7 @@ def _events_of_cell(
                     recorded_at=(movement.row[5] or "").replace(" ", "T").replace("+00", "Z"),
                     source=movement.source,
                     id=movement.id,
+                    vintage=first_of_month(origin),
                     flow=name,
                     points=points,
                 )

@@ -105,7 +105,7 @@ def read_timeline(
     found = read_tallies(
         cur, journals, by=by, from_on=from_on, until_on=until_on, today=today, per=per, only=only, median=median
     )
-    return [_entry(key, tally, by, median) for key, tally in found.items()]
+    return [entry_of(key, tally, by, median) for key, tally in found.items()]
 
 
 def read_tallies(
@@ -191,7 +191,8 @@ def _add_service(tallies: dict[Key, Tally], rows: Iterable[tuple[Any, ...]], per
     return purchases_of_programme
 
 
-def _entry(key: Key, tally: Tally, by: By, median: bool) -> Entry:
+def entry_of(key: Key, tally: Tally, by: By, median: bool = False) -> Entry:
+    """The figures of a period of a group, from what it holds."""
     start, value = key
     names = [name for name, made in FIGURES.items() if made.count is None and (median or name != MEDIAN)]
     return Entry(
@@ -291,7 +292,7 @@ def read_member_timeline(
     cur.execute(_MEMBER_MEDIANS, parameters)
     for start, seconds in cur.fetchall():
         _of(tallies, start, "").resolution_median_seconds = float(seconds)
-    return [_entry((start, ""), tallies.get((start, "")) or Tally(), by, median=True) for start in starts]
+    return [entry_of((start, ""), tallies.get((start, "")) or Tally(), by, median=True) for start in starts]
 
 
 _MEMBERS_IN_PERIOD: Final = (

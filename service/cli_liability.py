@@ -6,40 +6,26 @@ from datetime import date
 from typing import Final, Literal
 
 import click
-from msgspec import Struct
+from msgspec.structs import asdict
 
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
 from projections.liability_evidence import Cell, CellEvent, read_adjustments, read_cell_events, read_cells, read_cut_off
 from projections.liability_flows import FLOWS
-from projections.liability_reads import Agreement, Line, RollForward, compare_with_balances, read_roll_forward
+from projections.liability_reads import Line
 from service import cli_liability_estimates
 from service.console import EXIT_FAILURE, note, say, show_json, show_table, stop
-from service.liability_options import (
-    Month,
-    from_option,
-    json_option,
-    month_shown,
-    programme_option,
-    read_liability,
-    span,
-    to_option,
-    until_month_of,
-)
+from service.liability_figures import COLUMNS, Liability, month_shown, read_liability_figures, span, until_month_of
+from service.liability_options import Month, from_option, json_option, programme_option, read_liability, to_option
 from service.settings import Settings
 
 EVENTS_SHOWN_MAX: Final = 10_000
 
 
-class RollForwardScreen(Struct, frozen=True, kw_only=True):
-    """The roll-forward, the cells that it is made of, and whether all of it agrees with the balances."""
+class RollForwardScreen(Liability, frozen=True, kw_only=True):
+    """The roll-forward, and the cells that it is made of."""
 
-    programme: str
-    currency: str
-    roll_forward: RollForward
     cells: list[Cell]
-    agreement: Agreement
-    agrees: bool
 
 
 # --- the roll-forward -----------------------------------------------------------------------------------------------
@@ -70,19 +56,10 @@ def liability(
         return
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> RollForwardScreen:
-        until = until_month_of(info, to_month)
-        lines = "month" if vintage else by
-        agreement = compare_with_balances(cursor, info.journals)
-        return RollForwardScreen(
-            programme=info.programme.programme,
-            currency=info.programme.currency,
-            roll_forward=read_roll_forward(
-                cursor, info.journals, from_month=from_month, until_month=until, by=lines, only=vintage
-            ),
-            cells=read_cells(cursor, info.journals, from_month=from_month, until_month=until, vintage=vintage),
-            agreement=agreement,
-            agrees=agreement.agrees,
-        )
+        found = read_liability_figures(cursor, info, from_month=from_month, to_month=to_month, by=by, vintage=vintage)
+        until = found.roll_forward.until_month
+        cells = read_cells(cursor, info.journals, from_month=from_month, until_month=until, vintage=vintage)
+        return RollForwardScreen(**asdict(found), cells=cells)
 
     screen = read_liability(context.obj, programme, read, "balances")
     if as_json:
@@ -93,27 +70,13 @@ def liability(
         stop(EXIT_FAILURE)
 
 
-_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "earned": ("earned",),
-    "in": ("transferred_in", "merged_in"),
-    "redeemed": ("redeemed",),
-    "expired": ("expired",),
-    "clawed back": ("clawed_back",),
-    "adjusted": ("adjusted_up", "adjusted_down"),
-    "out": ("transferred_out", "merged_out"),
-    "reversed": ("reversed",),
-    "repaid": ("repaid",),
-    "forfeited": ("forfeited",),
-}
-
-
 def _say_roll_forward(screen: RollForwardScreen, vintage: date | None) -> None:
     found, agreement = screen.roll_forward, screen.agreement
     of = f", earned in {vintage:%Y-%m}" if vintage else ""
     say(f"Points of {screen.programme}{of}, {span(found.from_month, found.until_month)}")
     lines = [*((month_shown(line.month), line) for line in found.lines), ("total", found.total)]
     show_table(
-        (found.by, "#opening", *(f"#{name}" for name in _COLUMNS), "#closing"),
+        (found.by, "#opening", *(f"#{name}" for name in COLUMNS), "#closing"),
         ((name, line.opening, *_flows(line), line.closing) for name, line in lines),
     )
     say("Of the closing")
@@ -138,7 +101,7 @@ def _say_roll_forward(screen: RollForwardScreen, vintage: date | None) -> None:
 
 
 def _flows(line: Line) -> list[int]:
-    return [sum(line.flows[flow] for flow in names) for names in _COLUMNS.values()]
+    return [sum(line.flows[flow] for flow in names) for names in COLUMNS.values()]
 
 
 # --- behind it ------------------------------------------------------------------------------------------------------

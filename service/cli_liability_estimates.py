@@ -7,14 +7,19 @@ from fractions import Fraction
 from typing import Final
 
 import click
-from msgspec import Struct
 
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
 from projections.deferred_revenue import Period
-from projections.liability_estimates import Breakage, DeferredRevenue, read_breakage, read_deferred_revenue
 from projections.liability_reads import month_before
 from service.console import count, note, say, show_json, show_table
+from service.liability_figures import (
+    ExpectedBreakage,
+    Revenue,
+    read_breakage_figures,
+    read_revenue_figures,
+    span,
+)
 from service.liability_options import (
     Amount,
     from_option,
@@ -22,27 +27,9 @@ from service.liability_options import (
     programme_option,
     rates_option,
     read_liability,
-    span,
     to_option,
-    until_month_of,
 )
 from service.settings import Settings
-
-
-class BreakageScreen(Struct, frozen=True, kw_only=True):
-    """Expected breakage."""
-
-    programme: str
-    currency: str
-    breakage: Breakage
-
-
-class RevenueScreen(Struct, frozen=True, kw_only=True):
-    """Deferred revenue."""
-
-    programme: str
-    currency: str
-    revenue: DeferredRevenue
 
 
 @click.command("breakage")
@@ -60,12 +47,8 @@ def breakage(
 ) -> None:
     """Show how much of what is open is expected never to be redeemed, at the end of a month."""
 
-    def read(cursor: PgCursor, info: ProgrammeInfo) -> BreakageScreen:
-        return BreakageScreen(
-            programme=info.programme.programme,
-            currency=info.programme.currency,
-            breakage=read_breakage(cursor, info.journals, until_month_of(info, to_month), dict(rates)),
-        )
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> ExpectedBreakage:
+        return read_breakage_figures(cursor, info, to_month=to_month, rates=dict(rates))
 
     screen = read_liability(settings, programme, read)
     if as_json:
@@ -120,18 +103,9 @@ def revenue(
     The sales of a month are split between goods and the points given with them by relative stand-alone selling prices.
     """
 
-    def read(cursor: PgCursor, info: ProgrammeInfo) -> RevenueScreen:
-        return RevenueScreen(
-            programme=info.programme.programme,
-            currency=info.programme.currency,
-            revenue=read_deferred_revenue(
-                cursor,
-                info.journals,
-                from_month=from_month,
-                until_month=until_month_of(info, to_month),
-                point_minor=point_value,
-                rates=dict(rates),
-            ),
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> Revenue:
+        return read_revenue_figures(
+            cursor, info, from_month=from_month, to_month=to_month, point_minor=point_value, rates=dict(rates)
         )
 
     screen = read_liability(settings, programme, read, "lifetime")
@@ -141,7 +115,7 @@ def revenue(
         _say_revenue(screen)
 
 
-def _say_revenue(screen: RevenueScreen) -> None:
+def _say_revenue(screen: Revenue) -> None:
     found = screen.revenue
     say(
         f"Deferred revenue of {screen.programme}, {span(found.from_month, found.until_month)};"

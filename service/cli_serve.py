@@ -1,4 +1,4 @@
-"""`loyalty serve`: the HTTP API."""
+"""`loyalty serve`: the HTTP API and the web console."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Final
 
 import click
 
+from audit.verify_proof import VerifierKey
+from service.cli_proofs import key_option
 from service.console import note, say
 from service.options import metrics_port_option
 from service.settings import Settings
@@ -38,6 +40,7 @@ from service.workspace import opened
     show_default=True,
     help="Of one key; twice as many at once.",
 )
+@key_option
 @metrics_port_option
 @click.pass_obj
 def serve(
@@ -48,12 +51,14 @@ def serve(
     wait: float,
     body_seconds: float,
     requests_per_second: float,
+    keys: tuple[VerifierKey, ...],
     metrics_port: int | None,
 ) -> None:
-    """Serve the HTTP API until Ctrl-C, then finish what was accepted."""
+    """Serve the HTTP API and the web console until Ctrl-C, then finish what was accepted."""
     from service.http import server
     from service.http.app import create_app
     from service.http.backend import Backend, Limits
+    from service.web.app import answer_error, console
 
     listening = server.bind(host, port)
     with (
@@ -67,14 +72,16 @@ def serve(
             requests_per_second=requests_per_second,
             requests_at_once=max(1, round(2 * requests_per_second)),
         )
-        backend = Backend(workspace, limits, follow=follow)
-        app = create_app(backend)
+        backend = Backend(workspace, limits, follow=follow, verifier_keys=keys)
+        app = create_app(backend, beside=[console()], errors=answer_error)
         watch.metrics.watch_number(
             "group_commit_waiting", "Commands that wait for the transaction before them.", backend.queue.waiting
         )
         watch.serve(workspace.database.dsn, lambda: (), trouble=lambda: "", idle_seconds=lambda: 0.0)
         shown = f"[{host}]" if ":" in host else host
-        say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        say(f"Listening on {url}, described at /v1/docs.")
+        say(f"The web console is at {url}/console; sign in with a key: loyalty key create.")
         note("Ctrl-C ends it.")
         server.serve(app, backend, listening)
     note("Stopped: what was accepted is done.")

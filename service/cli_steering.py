@@ -18,20 +18,13 @@ from projections.calendar_periods import day_at, start_of
 from projections.checkpoints import ProjectionBehind, ProjectionOutdated, wait_until
 from projections.focus import FocusAudit, MemberDataQuality, read_audits, read_member_data_quality
 from projections.lifetime import Lifetime
-from projections.objectives import (
-    ObjectiveReport,
-    OpenStep,
-    objectives_as_of,
-    open_steps,
-    read_objectives,
-    report_objectives,
-)
+from projections.objectives import ObjectiveReport, OpenStep, read_objectives
 from projections.plan import DIFFERENCES_SHOWN, BudgetReport, Gap, Plan, read_plan
 from projections.satisfaction import Satisfaction
 from projections.steering import Steering
-from projections.steering_rows import CorrectiveAction, Nonconformity
 from service.console import EXIT_REJECTED, count, note, say, show_json, show_table, stop
 from service.instants import DAY
+from service.objectives_figures import Objectives, read_objectives_figures
 from service.read_models import catch_up, read_models
 from service.settings import Settings
 from service.submitting import Given, hand_over, programme_info
@@ -110,27 +103,15 @@ def objectives(context: click.Context, programme: str, as_of: date | None, as_js
             raise click.UsageError(f"give options after {context.invoked_subcommand}")
         return
 
-    def read(cursor: PgCursor, info: ProgrammeInfo) -> dict[str, Any]:
-        journal, today = info.journals[0], _today(info)
-        _not_ahead(as_of, today)
-        if as_of is None:
-            rows = read_objectives(cursor, journal)
-        else:
-            rows = objectives_as_of(cursor, journal, start_of(as_of + timedelta(days=1), info.programme.time_zone))
-        return {
-            "programme": info.programme.programme,
-            "as_of": as_of or today,
-            "objectives": report_objectives(rows),
-            "open_steps": open_steps(rows, as_of or today),
-            "nonconformities": rows.of(Nonconformity),
-            "corrective_actions": rows.of(CorrectiveAction),
-        }
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> Objectives:
+        _not_ahead(as_of, _today(info))
+        return read_objectives_figures(cursor, info, as_of)
 
     found = _read(context.obj, programme, read)
     if as_json:
         show_json(found)
     else:
-        _say_objectives(found["objectives"], found["open_steps"])
+        _say_objectives(found.objectives, found.open_steps)
 
 
 def _say_objectives(reports: Sequence[ObjectiveReport], steps: Sequence[OpenStep]) -> None:

@@ -1,9 +1,9 @@
-"""What the commands of `loyalty liability` share: options, reading, and how months are said."""
+"""What the commands of `loyalty liability` share: options and reading."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -12,9 +12,8 @@ import click
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import Database, PgCursor
 from projections.checkpoints import ProjectionOutdated
-from projections.liability_reads import UNKNOWN_VINTAGE, month_after, month_before
-from projections.trading import business_day
 from service.console import count, note
+from service.liability_figures import parse_amount, parse_month, parse_rate
 from service.read_models import catch_up
 from service.settings import Settings
 from service.submitting import programme_info
@@ -29,12 +28,7 @@ class Month(click.ParamType):
     name = "month"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        if isinstance(value, date):
-            return value
-        try:
-            return date.fromisoformat(f"{value}-01")
-        except ValueError as error:
-            raise click.BadParameter(f"{value!r} is not a month such as 2026-11", ctx, param) from error
+        return value if isinstance(value, date) else _converted(self, parse_month, value, param, ctx)
 
 
 class Rate(click.ParamType):
@@ -43,14 +37,7 @@ class Rate(click.ParamType):
     name = "month=rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[date, Fraction]:
-        if isinstance(value, tuple):
-            return value
-        month, _, rate = value.partition("=")
-        number = _number(rate.removesuffix("%")) / (100 if rate.endswith("%") else 1)
-        if not 0 <= number <= 1:
-            rule = "MONTH=RATE with a rate from 0 to 1, such as 2026-01=0.95 or 2026-01=95%"
-            self.fail(f"{value!r} is not {rule}", param, ctx)
-        return Month().convert(month, param, ctx), number
+        return value if isinstance(value, tuple) else _converted(self, parse_rate, value, param, ctx)
 
 
 class Amount(click.ParamType):
@@ -59,18 +46,20 @@ class Amount(click.ParamType):
     name = "minor units"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
-        number = _number(value)
-        if number < 0:
-            self.fail(f"{value!r} is not a number of minor units, 0 or more, such as 1 or 0.8", param, ctx)
-        return number
+        return _converted(self, parse_amount, value, param, ctx)
 
 
-def _number(text: str) -> Fraction:
-    """An exact number; -1 where it is none, which none of those here may be."""
+def _converted(
+    kind: click.ParamType,
+    parse: Callable[[str], T],
+    value: str,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> T:
     try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        return Fraction(-1)
+        return parse(value)
+    except ValueError as error:
+        kind.fail(str(error), param, ctx)
 
 
 programme_option = click.option(
@@ -120,18 +109,3 @@ def _note_if_behind(cursor: PgCursor, info: ProgrammeInfo, models: Sequence[str]
     ((behind,),) = cursor.fetchall()
     if behind:
         note(f"{count(behind, 'event')} not in yet; loyalty project keeps the read models up.")
-
-
-def until_month_of(info: ProgrammeInfo, to_month: date | None) -> date:
-    """The month after the last one asked for, or after the current one in the programme's time zone."""
-    return month_after(to_month or business_day(datetime.now(UTC), info.programme.time_zone))
-
-
-def month_shown(month: date) -> str:
-    """A vintage or a month in words."""
-    return "unknown" if month == UNKNOWN_VINTAGE else f"{month:%Y-%m}"
-
-
-def span(from_month: date | None, until_month: date) -> str:
-    """A range of months in words."""
-    return f"{f'from {from_month:%Y-%m}' if from_month else 'from the beginning'} to {month_before(until_month):%Y-%m}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from ledger.store.database import Database, PgCursor
@@ -43,14 +45,15 @@ class ProjectionLag(Struct, frozen=True):
     lag: int
 
 
-def projection_lags(cur: PgCursor) -> list[ProjectionLag]:
-    """The lag of every read model."""
+def projection_lags(cur: PgCursor, journals: Sequence[int] | None = None) -> list[ProjectionLag]:
+    """The lag of every read model, in all journals or in some."""
     models = read_models()
     cur.execute(
         "SELECT wanted.name, (SELECT coalesce(sum(j.position - coalesce(p.position, 0)), 0)::bigint FROM journals j"
         " LEFT JOIN projections p"
         " ON p.journal = j.journal AND p.projection = wanted.name AND p.version = wanted.version"
-        " WHERE j.kind = 'programme') FROM unnest(%s::text[], %s::int[]) wanted (name, version) ORDER BY wanted.name",
-        ([each.name for each in models], [each.version for each in models]),
+        " WHERE j.kind = 'programme' AND (%s OR j.journal = ANY (%s)))"
+        " FROM unnest(%s::text[], %s::int[]) wanted (name, version) ORDER BY wanted.name",
+        (journals is None, list(journals or ()), [each.name for each in models], [each.version for each in models]),
     )
     return [ProjectionLag(*row) for row in cur.fetchall()]

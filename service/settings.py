@@ -22,7 +22,9 @@ ELSEWHERE: Final = frozenset(
         "LOYALTY_JOURNAL",  # applications of the eventsourcing library: ledger.store.factory
         "LOYALTY_KAFKA_CACHE",  # tests and benchmarks
         "LOYALTY_PROPERTY_EXAMPLES",
+        "LOYALTY_SCREENSHOTS",
         "LOYALTY_SOAK_UNFENCED",
+        "LOYALTY_TEST_CHROMIUM",
         "LOYALTY_TEST_DATABASE_URL",
         "LOYALTY_TEST_KAFKA",
     }

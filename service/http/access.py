@@ -25,6 +25,8 @@ FIGURES: Final[Roles] = frozenset({"reader", "operator", "auditor", "admin"})
 """Read models and the log."""
 MEMBER_FIGURES: Final[Roles] = FIGURES | {"upstream"}
 """A member's points, which a till needs too."""
+AUDIT: Final[Roles] = frozenset({"auditor", "admin"})
+"""Verification, proofs and figures of the past."""
 REFUSED: Final[Roles] = frozenset({"operator", "auditor", "admin"})
 """Refused messages."""
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
+from litestar.types import ExceptionHandler
 
-from service.http import feed, member_reads, programme_reads
+from service.http import feed, liability_reads, member_reads, programme_reads
 from service.http.access import guard
 from service.http.backend import Backend
 from service.http.command_handlers import command_handlers
@@ -18,8 +19,9 @@ from service.http.paths import keep_encoded
 from service.http.problems import answer
 
 
-def create_app(backend: Backend, *, beside: Sequence[Any] = ()) -> Litestar:
-    """The application over a backend; `beside` are further handlers and routers, such as those of a console.
+def create_app(backend: Backend, *, beside: Sequence[Any] = (), errors: ExceptionHandler[Any] = answer) -> Litestar:
+    """The application over a backend; `beside` are further handlers and routers, such as those of a console, and
+    `errors` answers what fails outside of them, such as a path that leads to none.
 
     Its lifespan starts what runs beside the requests and, at the end, finishes what was submitted.
     """
@@ -38,6 +40,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = ()) -> Litestar:
             *command_handlers(backend.limits),
             *member_reads.HANDLERS,
             *programme_reads.HANDLERS,
+            *liability_reads.HANDLERS,
             *feed.HANDLERS,
         ],
         guards=[guard],
@@ -46,7 +49,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = ()) -> Litestar:
         [api, *beside],
         lifespan=[running],
         state=State({"backend": backend}),
-        exception_handlers={Exception: answer},
+        exception_handlers={Exception: errors},
         openapi_config=openapi_config(),
         request_max_body_size=backend.limits.body_bytes,
     )

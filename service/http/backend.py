@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from eventsourcing.persistence import PersistenceError
 from msgspec import Struct
 
+from audit.verify_proof import VerifierKey
 from ledger.engine import is_passing
 from ledger.group_commit import GroupCommit
 from ledger.programmes import ProgrammeInfo, read_programme
@@ -19,6 +20,7 @@ from ledger.store.database import Database, PgCursor
 from ledger.store.listener import Listener
 from ledger.submissions import Outcome, Submission
 from projections.checkpoints import ProjectionOutdated
+from service.audit_runs import AuditRuns
 from service.http.key_ring import KeyRing
 from service.http.problems import problem
 from service.projector import Projector
@@ -54,8 +56,17 @@ class Backend:
     Reads run in threads, on connections that act as the reader role.
     """
 
-    def __init__(self, workspace: Workspace, limits: Limits | None = None, *, follow: bool = False) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        limits: Limits | None = None,
+        *,
+        follow: bool = False,
+        verifier_keys: Sequence[VerifierKey] = (),
+    ) -> None:
         self.limits = limits or Limits()
+        self.verifier_keys = verifier_keys
+        self.audits = AuditRuns(workspace.database)
         self.ledger = workspace.ledger
         self.writers = workspace.database
         self.readers = Database(
@@ -92,6 +103,7 @@ class Backend:
         """Finish what was submitted, end the threads and close the readers; the workspace is its owner's to close."""
         self.stopping.set()
         self._stop_projecting.set()
+        self.audits.stop()
         self.queue.close()
         self._threads.shutdown()
         for thread in self._background:
@@ -151,6 +163,10 @@ class Backend:
                 raise problem("NOT_FOUND", "There is no such programme.", field="programme")
             self._programmes[name] = info
         return info
+
+    def known_programme(self, name: str) -> ProgrammeInfo | None:
+        """The same, where it was asked for before: without the database."""
+        return self._programmes.get(name)
 
     # --- commands ----------------------------------------------------------------------------------------------
 

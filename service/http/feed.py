@@ -7,23 +7,26 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
-from ledger.programmes import ProgrammeInfo
+from ledger.codec import MEMBER_STREAM
+from ledger.programmes import ProgrammeInfo, journal_of
 from ledger.store.database import PgCursor
 from service.http.access import FIGURES, ROLES, backend_of
 from service.http.backend import Backend
 from service.http.command_handlers import ProgrammeName
 from service.http.description import READ_PROBLEMS
-from service.http.log_events import EVENTS_MAX, LogEvent, cursor_text, cursors_of, moved, read_changes
+from service.http.log_events import EVENTS_MAX, LogEvent, cursor_text, cursors_of, moved, read_changes, read_stream
 from service.http.member_reads import read_route
 from service.http.paths import decoded
 from service.http.problems import problem
 from service.http.reading import read_programme
 
 STREAM_PAGE: Final = 200
+STREAM_CHARACTERS_MAX: Final = 160
+"""A prefix and an identifier of 128 characters."""
 KEEP_ALIVE_SECONDS: Final = 15.0
 RETRY_MS: Final = 1_000
 _encode: Final = msgspec.json.Encoder().encode
@@ -43,6 +46,35 @@ class Changes(Struct, frozen=True, kw_only=True):
 
     events: list[LogEvent]
     next: str
+
+
+class StreamEvents(Struct, frozen=True, kw_only=True):
+    """Events of a stream; `next` is the `after` of the next page, None where this is the last."""
+
+    stream: str
+    events: list[LogEvent]
+    next: int | None
+
+
+@read_route("/programmes/{programme:str}/streams/{stream:str}/events", "ReadStreamOfAnything", FIGURES, ["log"],
+            headers=())  # fmt: skip
+async def stream_events(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    stream: Annotated[str, PathParameter(description="The stream, percent-encoded, such as objective-nps.")],
+    after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1, description="Go on after this version.")] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=EVENTS_MAX)] = 100,
+) -> Response[StreamEvents]:
+    """The events of a stream of the programme, of whatever kind, as they stand in the log."""
+    name = decoded("stream", stream, STREAM_CHARACTERS_MAX)
+
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> StreamEvents:
+        is_member = name.startswith(MEMBER_STREAM)
+        journal = journal_of(info, name.removeprefix(MEMBER_STREAM)) if is_member else info.journals[0]
+        found = read_stream(cursor, journal, name, after=after, limit=limit)
+        return StreamEvents(stream=name, events=found, next=found[-1].version if len(found) == limit else None)
+
+    return await read_programme(request, programme, None, None, read)
 
 
 @read_route("/programmes/{programme:str}/changes", "ReadChanges", FIGURES, ["log"], headers=())
@@ -112,4 +144,4 @@ def _message(event: LogEvent, cursor: str) -> bytes:
     return f"id: {cursor}\nevent: {event.topic}\nretry: {RETRY_MS}\ndata: ".encode() + _encode(event) + b"\n\n"
 
 
-HANDLERS: Final = (changes, stream)
+HANDLERS: Final = (stream_events, changes, stream)

@@ -106,6 +106,49 @@ def instant(name: str, text: str | None) -> datetime | None:
         raise invalid(name, "must be an instant as in RFC 3339, such as 2026-11-20T04:19:52Z", text[:40]) from None
 
 
+# --- what pages of the console read too -----------------------------------------------------------------------------
+
+
+def lots_of(member: str, lots: list[OpenLot], now: datetime) -> Lots:
+    """Open lots with the schedule of their expiries after an instant."""
+    points: dict[datetime, int] = {}
+    for lot in lots:
+        if lot.expires_at is not None and lot.expires_at > now:
+            points[lot.expires_at] = points.get(lot.expires_at, 0) + lot.points
+    expiries = [Expiry(expires_at=at, points=count) for at, count in points.items()]
+    return Lots(member=member, lots=lots, expiries=expiries)
+
+
+def statement_page(
+    cursor: PgCursor,
+    journal: int,
+    member: str,
+    past: tuple[datetime, datetime] | None,
+    *,
+    after: int,
+    limit: int,
+    newest_first: bool,
+) -> StatementPage:
+    """A page of a statement; `past` is (as_of, as_known_at), None: now."""
+    if past is None:
+        found = read_statement(cursor, journal, member, after=after, limit=limit, newest_first=newest_first)
+    else:
+        known = statement_as_of(cursor, journal, member, *past)
+        known = known[::-1] if newest_first else known
+        beyond = [one for one in known if not after or (one.position < after) is newest_first]
+        found = [one for one in beyond if one.position != after][:limit]
+    return StatementPage(member=member, entries=found, next=found[-1].position if len(found) == limit else None)
+
+
+def stream_page(cursor: PgCursor, journal: int, member: str, *, after: int, limit: int) -> StreamPage:
+    """Events of a member's stream after a version."""
+    found = read_stream(cursor, journal, MEMBER_STREAM + member, after=after, limit=limit)
+    return StreamPage(member=member, events=found, next=found[-1].version if len(found) == limit else None)
+
+
+# --- handlers -------------------------------------------------------------------------------------------------------
+
+
 def read_route(path: str, name: str, roles: frozenset[Any], tags: list[str], *, headers: Any = AS_OF_HEADERS) -> Any:
     """What the routes of reads share."""
     return get(
@@ -153,13 +196,7 @@ async def lots(
     now = datetime.now(UTC)
 
     def read(cursor: PgCursor, _: Any, journal: int, name: str) -> Lots:
-        found = read_lots(cursor, journal, name)
-        points: dict[datetime, int] = {}
-        for lot in found:
-            if lot.expires_at is not None and lot.expires_at > now:
-                points[lot.expires_at] = points.get(lot.expires_at, 0) + lot.points
-        expiries = [Expiry(expires_at=at, points=count) for at, count in points.items()]
-        return Lots(member=name, lots=found, expiries=expiries)
+        return lots_of(name, read_lots(cursor, journal, name), now)
 
     return await read_member(request, programme, member, "balances", at_least, read)
 
@@ -181,15 +218,8 @@ async def statement(
     at, known = instant("as_of", as_of), instant("as_known_at", as_known_at)
 
     def read(cursor: PgCursor, _: Any, journal: int, name: str) -> StatementPage:
-        if at is None and known is None:
-            found = read_statement(cursor, journal, name, after=after, limit=limit, newest_first=newest_first)
-        else:
-            past = statement_as_of(cursor, journal, name, at or now, known or FAR)
-            past = past[::-1] if newest_first else past
-            beyond = [one for one in past if not after or (one.position < after) is newest_first]
-            found = [one for one in beyond if one.position != after][:limit]
-        following = found[-1].position if len(found) == limit else None
-        return StatementPage(member=name, entries=found, next=following)
+        past = None if at is None and known is None else (at or now, known or FAR)
+        return statement_page(cursor, journal, name, past, after=after, limit=limit, newest_first=newest_first)
 
     projection = "statement" if at is None and known is None else None
     return await read_member(request, programme, member, projection, at_least, read)
@@ -219,7 +249,7 @@ async def summary(
             programme=info.programme.programme, currency=info.programme.currency, lifetime=lifetime, balance=points
         )
 
-    projection = "lifetime" if at is None and known is None else None
+    projection = ("lifetime", "balances") if at is None and known is None else None
     return await read_member(request, programme, member, projection, at_least, read)
 
 
@@ -251,8 +281,7 @@ async def events(
     """The events of a member's stream as they stand in the log; personal data is sealed."""
 
     def read(cursor: PgCursor, _: Any, journal: int, name: str) -> StreamPage:
-        found = read_stream(cursor, journal, MEMBER_STREAM + name, after=after, limit=limit)
-        return StreamPage(member=name, events=found, next=found[-1].version if len(found) == limit else None)
+        return stream_page(cursor, journal, name, after=after, limit=limit)
 
     return await read_member(request, programme, member, None, None, read)
 

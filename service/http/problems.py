@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ _STATUS: Final = {
     "PROGRAMME_EXISTS": 409,
 }
 """Refusals of the ledger whose status is not 422."""
+
+_MISSING: Final = re.compile("Missing required [a-z]+ parameter '([^']+)'")
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +141,10 @@ def _retry_after(seconds: int = RETRY_AFTER_SECONDS) -> dict[str, str]:
 
 
 def _invalid_parameter(error: ValidationException) -> Problem:
-    """The first parameter that Litestar refuses."""
+    """The first parameter that Litestar refuses, or misses."""
+    missing = _MISSING.match(error.detail)
+    if missing:
+        return invalid(missing[1], "must be given")
     extra: Any = error.extra
     first = extra[0] if isinstance(extra, list) and extra else {}
     return invalid(str(first.get("key", "request")), str(first.get("message", error.detail)))

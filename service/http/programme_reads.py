@@ -7,25 +7,28 @@ from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from litestar import Request, Response
-from litestar.params import QueryParameter
+from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 
 from consumers.rejected import read_rejected
 from ledger.programmes import ProgrammeInfo
 from ledger.programmes import read_programme as read_info
 from ledger.store.database import PgCursor
-from projections.objectives import ObjectiveReport, OpenStep, open_steps, read_objectives, report_objectives
+from projections.charts import Chart, ChartUnknown, NamedChart, read_chart, read_charts
 from projections.programme_value import ProgrammeValue, read_programme_value
-from projections.pyramid import Period, Pyramid, read_pyramid
+from projections.pyramid import Measure, Migration, Period, Pyramid, read_migration, read_pyramid
 from projections.timelines import Entry, read_member_timeline, read_timeline
 from service.http.access import FIGURES, REFUSED
 from service.http.command_handlers import ProgrammeName
 from service.http.member_reads import PAGE_MAX, AtLeast, Limit, read_route
-from service.http.problems import invalid
+from service.http.paths import decoded
+from service.http.problems import invalid, problem
 from service.http.reading import read_programme
+from service.objectives_figures import Objectives, read_objectives_figures
 
 DAYS_SHOWN: Final = {"day": 30, "week": 13 * 7, "month": 365}
 TIMELINE_DAYS_MAX: Final = 3_700
+CHART_CHARACTERS_MAX: Final = 128
 
 FromOn = Annotated[date | None, QueryParameter(description="The first day.")]
 UntilOn = Annotated[date | None, QueryParameter(description="The day after the last one.")]
@@ -41,17 +44,25 @@ class ProgrammeFacts(Struct, frozen=True, kw_only=True):
     terms_versions: int
 
 
-class Objectives(Struct, frozen=True, kw_only=True):
-    """Objectives with their newest periods, and the next step of every open nonconformity and action."""
+class PyramidMigration(Struct, frozen=True, kw_only=True):
+    """Who moved from which band of an earlier period to which of a later one: the cells that anybody is in."""
 
-    objectives: list[ObjectiveReport]
-    open_steps: list[OpenStep]
+    by: Measure
+    earlier: Period
+    later: Period
+    migration: list[Migration]
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
     """The figures of satisfaction of each period."""
 
     entries: list[Entry]
+
+
+class Charts(Struct, frozen=True, kw_only=True):
+    """The control charts of a programme."""
+
+    charts: list[NamedChart]
 
 
 class RefusedMessage(Struct, frozen=True, kw_only=True):
@@ -85,6 +96,12 @@ def _route(path: str, name: str, roles: frozenset[Any] = FIGURES, tag: str = "pr
     return read_route(f"/programmes/{{programme:str}}{path}", name, roles, [tag])
 
 
+def _last_year(info: ProgrammeInfo, from_on: date | None, until_on: date | None) -> Period:
+    """The period asked for; by default of the 365 days up to its end, or today."""
+    until = until_on or _today(info) + timedelta(days=1)
+    return Period(from_on or _days_before(until, 365), until)
+
+
 def _today(info: ProgrammeInfo) -> date:
     return datetime.now(ZoneInfo(info.programme.time_zone)).date()
 
@@ -110,7 +127,7 @@ async def facts(request: Request[Any, Any, Any], programme: ProgrammeName) -> Re
 async def pyramid(
     request: Request[Any, Any, Any],
     programme: ProgrammeName,
-    by: Literal["revenue", "profit"] = "revenue",
+    by: Measure = "revenue",
     from_on: FromOn = None,
     until_on: UntilOn = None,
     at_least: AtLeast = None,
@@ -118,9 +135,29 @@ async def pyramid(
     """The pyramid of members by revenue or profit in a period, by default of the last 365 days."""
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> Pyramid:
-        until = until_on or _today(info) + timedelta(days=1)
-        first = from_on or _days_before(until, 365)
-        return read_pyramid(cursor, info.journals, by=by, period=Period(first, until))
+        return read_pyramid(cursor, info.journals, by=by, period=_last_year(info, from_on, until_on))
+
+    return await read_programme(request, programme, "lifetime", at_least, read)
+
+
+@_route("/pyramid/migration", "ReadPyramidMigration")
+async def migration(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    earlier_from: Annotated[date, QueryParameter(description="The first day of the earlier period.")],
+    earlier_until: Annotated[date, QueryParameter(description="The day after its last.")],
+    by: Measure = "revenue",
+    from_on: FromOn = None,
+    until_on: UntilOn = None,
+    at_least: AtLeast = None,
+) -> Response[PyramidMigration]:
+    """Who moved between bands of the pyramid from an earlier period to a later one, by default the last 365 days."""
+    earlier = Period(earlier_from, earlier_until)
+
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> PyramidMigration:
+        later = _last_year(info, from_on, until_on)
+        cells = read_migration(cursor, info.journals, by=by, earlier=earlier, later=later)
+        return PyramidMigration(by=by, earlier=earlier, later=later, migration=cells)
 
     return await read_programme(request, programme, "lifetime", at_least, read)
 
@@ -171,17 +208,59 @@ async def satisfaction(
     return await read_programme(request, programme, "satisfaction", at_least, read)
 
 
+@_route("/satisfaction/charts", "ReadCharts")
+async def charts(
+    request: Request[Any, Any, Any], programme: ProgrammeName, at_least: AtLeast = None
+) -> Response[Charts]:
+    """The control charts that there are: those for which a baseline was frozen."""
+
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> Charts:
+        return Charts(charts=read_charts(cursor, info.journals))
+
+    return await read_programme(request, programme, "satisfaction", at_least, read)
+
+
+@_route("/satisfaction/charts/{chart:str}", "ReadChart")
+async def chart(
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    chart: Annotated[str, PathParameter(description="The chart, percent-encoded.")],
+    from_on: FromOn = None,
+    until_on: UntilOn = None,
+    at_least: AtLeast = None,
+) -> Response[Chart]:
+    """A control chart, by default of the last 365 days: its points, each judged by the baseline frozen before it, with
+    the rules that it completes.
+    """
+    name = decoded("chart", chart, CHART_CHARACTERS_MAX)
+
+    def read(cursor: PgCursor, info: ProgrammeInfo) -> Chart:
+        today = _today(info)
+        until = until_on or today + timedelta(days=1)
+        first = from_on or _days_before(until, 365)
+        if (until - first).days > TIMELINE_DAYS_MAX:
+            raise invalid("from_on", f"must be at most {TIMELINE_DAYS_MAX:,} days before until_on")
+        try:
+            return read_chart(cursor, info.journals, name, from_on=first, until_on=until, today=today)
+        except ChartUnknown as error:
+            raise problem("NOT_FOUND", str(error), field="chart") from error
+
+    return await read_programme(request, programme, "satisfaction", at_least, read)
+
+
 @_route("/objectives", "ReadObjectives")
 async def objectives(
-    request: Request[Any, Any, Any], programme: ProgrammeName, at_least: AtLeast = None
+    request: Request[Any, Any, Any],
+    programme: ProgrammeName,
+    as_of: Annotated[date | None, QueryParameter(description="As it stood at the end of this day; none: now.")] = None,
+    at_least: AtLeast = None,
 ) -> Response[Objectives]:
     """Quality objectives, what they came to, and what is to be done next by whom."""
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> Objectives:
-        rows = read_objectives(cursor, info.journals[0])
-        return Objectives(objectives=report_objectives(rows), open_steps=open_steps(rows, _today(info)))
+        return read_objectives_figures(cursor, info, as_of)
 
-    return await read_programme(request, programme, "steering", at_least, read)
+    return await read_programme(request, programme, "steering" if as_of is None else None, at_least, read)
 
 
 @_route("/rejected", "ReadRejected", REFUSED)
@@ -196,23 +275,30 @@ async def rejected(
     """Messages that were refused on a way in that keeps them, such as Kafka and files."""
 
     def read(cursor: PgCursor, info: ProgrammeInfo) -> RefusedMessages:
-        found = read_rejected(
-            cursor,
-            programme=info.programme.programme,
-            status="" if status == "all" else status,
-            code=code,
-            before=before,
-            limit=min(limit, PAGE_MAX),
-        )
-        names = RefusedMessage.__struct_fields__
-        messages = [RefusedMessage(**{name: getattr(one, name) for name in names}) for one in found]
-        return RefusedMessages(messages=messages, next=found[-1].number if len(found) == limit else None)
+        return refused_page(cursor, info.programme.programme, status=status, code=code, before=before, limit=limit)
 
     return await read_programme(request, programme, None, None, read)
+
+
+def refused_page(
+    cursor: PgCursor, programme: str, *, status: Literal["open", "resolved", "all"], code: str, before: int, limit: int
+) -> RefusedMessages:
+    """Refused messages of a programme below a number, newest first; `code` "" is every one."""
+    found = read_rejected(
+        cursor,
+        programme=programme,
+        status="" if status == "all" else status,
+        code=code,
+        before=before,
+        limit=min(limit, PAGE_MAX),
+    )
+    names = RefusedMessage.__struct_fields__
+    messages = [RefusedMessage(**{name: getattr(one, name) for name in names}) for one in found]
+    return RefusedMessages(messages=messages, next=found[-1].number if len(found) == limit else None)
 
 
 def _days_before(day: date, days: int) -> date:
     return day - timedelta(days=min(days, (day - date.min).days))
 
 
-HANDLERS: Final = (facts, pyramid, value, satisfaction, objectives, rejected)
+HANDLERS: Final = (facts, pyramid, migration, value, satisfaction, charts, chart, objectives, rejected)

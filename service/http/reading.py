@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -27,6 +27,9 @@ PAUSE_SECONDS_MAX: Final = 0.1
 POSITION_MAX: Final = 2**63 - 1
 
 T = TypeVar("T")
+Projections: TypeAlias = str | tuple[str, ...] | None
+"""The read model that something is read from, or several; None: the log."""
+
 _encode: Final = msgspec.json.Encoder(decimal_format="string").encode
 
 
@@ -46,13 +49,13 @@ class Freshness(Struct, frozen=True):
         return {journal: at for journal, at in wanted.items() if self.folded.get(journal, 0) < at}
 
 
-def read_freshness(cursor: PgCursor, projection: str, journals: Sequence[int]) -> Freshness:
-    """How far a projection is in some journals, in one round trip."""
+def read_freshness(cursor: PgCursor, projection: str | tuple[str, ...], journals: Sequence[int]) -> Freshness:
+    """How far a projection is in some journals, of several the last of them, in one round trip."""
     cursor.execute(
-        "SELECT journal, position, coalesce((SELECT max(folded.position) FROM projections folded"
-        " WHERE projection = %s AND folded.journal = journals.journal), 0)"
+        "SELECT journal, position, (SELECT min(coalesce((SELECT max(folded.position) FROM projections folded"
+        " WHERE projection = wanted AND folded.journal = journals.journal), 0)) FROM unnest(%s::text[]) AS wanted)"
         " FROM journals WHERE journal = ANY (%s) ORDER BY journal",
-        (projection, list(journals)),
+        ([projection] if isinstance(projection, str) else list(projection), list(journals)),
     )
     rows = cursor.fetchall()
     return Freshness(
@@ -61,17 +64,17 @@ def read_freshness(cursor: PgCursor, projection: str, journals: Sequence[int]) -
 
 
 def _freshness(
-    backend: Backend, cursor: PgCursor, projection: str, journals: Sequence[int], wanted: Mapping[int, int]
+    backend: Backend, cursor: PgCursor, projections: tuple[str, ...], journals: Sequence[int], wanted: Mapping[int, int]
 ) -> Freshness:
-    """How far a projection was a moment ago, where that is far enough; else now. Positions only move on, so what was
+    """How far projections were a moment ago, where that is far enough; else now. Positions only move on, so what was
     folded in then is in what is read after it.
     """
-    name = projection, tuple(journals)
+    name = projections, tuple(journals)
     known = backend.freshness.get(name)
     now = time.monotonic()
     if known is not None and now - known[0] < KNOWN_SECONDS and not known[1].lacks(wanted):
         return known[1]
-    found = read_freshness(cursor, projection, journals)
+    found = read_freshness(cursor, projections, journals)
     backend.freshness[name] = now, found
     return found
 
@@ -100,7 +103,7 @@ async def read_member(
     request: Request[Any, Any, Any],
     programme: str,
     member: str,
-    projection: str | None,
+    projection: Projections,
     at_least: str | None,
     read: Callable[[PgCursor, ProgrammeInfo, int, str], Any],
 ) -> Response[Any]:
@@ -117,7 +120,7 @@ async def read_member(
 async def read_programme(
     request: Request[Any, Any, Any],
     programme: str,
-    projection: str | None,
+    projection: Projections,
     at_least: str | None,
     read: Callable[[PgCursor, ProgrammeInfo], Any],
 ) -> Response[Any]:
@@ -137,7 +140,7 @@ async def answered(
     request: Request[Any, Any, Any],
     info: ProgrammeInfo,
     journals: Sequence[int],
-    projection: str | None,
+    projection: Projections,
     at_least: str | None,
     read: Callable[[PgCursor], Any],
 ) -> Response[Any]:
@@ -148,20 +151,25 @@ async def answered(
         if projection is None:
             found, headers = await backend.read(lambda cursor: _encode(read(cursor))), {}
         else:
-            found, headers = await _fresh(backend, projection, sorted({*journals, *wanted}), wanted, read)
+            projections = (projection,) if isinstance(projection, str) else projection
+            found, headers = await _fresh(backend, projections, sorted({*journals, *wanted}), wanted, read)
     except ValueError as error:  # what a read refuses of its arguments
         raise invalid("query", str(error)) from error
     return tagged(request, found, headers)
 
 
 async def _fresh(
-    backend: Backend, projection: str, journals: Sequence[int], wanted: dict[int, int], read: Callable[[PgCursor], Any]
+    backend: Backend,
+    projections: tuple[str, ...],
+    journals: Sequence[int],
+    wanted: dict[int, int],
+    read: Callable[[PgCursor], Any],
 ) -> tuple[bytes, dict[str, str]]:
     deadline = time.monotonic() + backend.limits.wait_seconds
     pause = PAUSE_SECONDS
 
     def attempt(cursor: PgCursor) -> tuple[Freshness, bytes | None]:
-        freshness = _freshness(backend, cursor, projection, journals, wanted)
+        freshness = _freshness(backend, cursor, projections, journals, wanted)
         return freshness, None if freshness.lacks(wanted) else _encode(read(cursor))
 
     while True:
@@ -173,9 +181,8 @@ async def _fresh(
                 f"journal {journal} is at {freshness.folded.get(journal, 0)}, {at} was asked for"
                 for journal, at in freshness.lacks(wanted).items()
             )
-            detail = (
-                f"After {backend.limits.wait_seconds:g} s {projection} is behind: {lacking}. loyalty project folds."
-            )
+            behind = f"After {backend.limits.wait_seconds:g} s {' or '.join(projections)} is behind"
+            detail = f"{behind}: {lacking}. loyalty project folds."
             raise problem("NOT_THERE_YET", detail, headers=freshness.headers() | {"Retry-After": "1"})
         await asyncio.sleep(pause)
         pause = min(2 * pause, PAUSE_SECONDS_MAX)

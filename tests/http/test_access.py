@@ -33,7 +33,8 @@ WHO = [
 ]  # fmt: skip
 READ = [
     ("balance lots statement", MEMBER_FIGURES),
-    ("summary satisfaction events pyramid value objectives changes stream", FIGURES),
+    ("summary satisfaction events pyramid migration value charts {chart} objectives changes stream", FIGURES),
+    ("liability cut-off adjustments breakage revenue", FIGURES),
     ("rejected", {"operator", "auditor", "admin"}),
 ]
 ALLOWED = {
@@ -56,10 +57,14 @@ def by_role(keyed: Keyed) -> dict[str, Api]:
     return {role: keyed(role) for role in ALL_ROLES}
 
 
+def filled(path: str, programme: str = "club") -> str:
+    """A path of the description with names for what stands in braces."""
+    return path.format(programme=programme, member="m", chart="c", stream="s")
+
+
 def ask(api: Api, method: str, path: str, programme: str = "club") -> httpx.Response:
     """A request whose body is no command, so that whoever is let in is refused for that, and nothing is recorded."""
-    filled = path.replace("{programme}", programme).replace("{member}", "m")
-    with api.client.stream(method, filled, content=b"{}" if method == "POST" else None) as answer:
+    with api.client.stream(method, filled(path, programme), content=b"{}" if method == "POST" else None) as answer:
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             return answer
         answer.read()
@@ -79,7 +84,8 @@ def test_every_route_with_every_role(routes: list[tuple[str, str]], by_role: dic
             continue
         found[method, path] = {role for role, api in by_role.items() if ask(api, method, path).status_code != 403}
     assert found == {(method, path): allowed(method, path) for method, path in found}
-    assert len(found) == len(ALLOWED) + 1  # satisfaction is of a member and of the programme
+    # satisfaction is of a member and of the programme; events are of a member, of a stream and of the liability
+    assert len(found) == len(ALLOWED) + 3
     assert recorded(server.dsn) == before
 
 
@@ -109,8 +115,7 @@ def test_a_key_for_every_programme_opens_each_and_makes_new_ones(keyed: Keyed) -
 def test_no_known_key(routes: list[tuple[str, str]], server: Server, header: Any) -> None:
     headers = {} if header is None else {"Authorization": header}
     for method, path in routes:
-        filled = path.replace("{programme}", "club").replace("{member}", "m")
-        answer = httpx.request(method, server.url + filled, headers=headers)
+        answer = httpx.request(method, server.url + filled(path), headers=headers)
         assert answer.status_code == 401, (method, path, answer.text)
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         if header:

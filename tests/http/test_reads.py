@@ -88,6 +88,8 @@ def test_figures_of_the_programme(api: Api) -> None:
     assert defined.status_code == 201, defined.text
     objectives = api.read("objectives", defined)
     assert [(one["objective"], one["target"]) for one in objectives["objectives"]] == [("nps", "50")]
+    assert api.read("objectives", as_of="2026-02-28")["objectives"] == []
+    problem(api.get("objectives", params={"as_of": "2999-01-01"}), 400, "INVALID_FIELD")
     problem(api.get("pyramid", params={"from_on": "2026-02-30"}), 400, "INVALID_FIELD")
     problem(api.get("pyramid", params={"by": "luck"}), 400, "INVALID_FIELD")
     problem(api.get("satisfaction", params={"from_on": "0001-01-01", "by": "day"}), 400, "INVALID_FIELD")
@@ -106,6 +108,61 @@ def test_refused_messages_are_listed(api: Api, keyed: Keyed, server: Server, tmp
     assert second["next"] is None
     assert keyed("auditor", "other", path="other").read("rejected")["messages"] == []
     assert api.read("rejected", status="resolved")["messages"] == []
+
+
+def test_objectives_and_what_is_open_are_those_of_the_command_line(api: Api, server: Server) -> None:
+    body = {"id": "late", "what": "late answers", "owner": "bob", "due_on": "2026-03-05",
+            "occurred_at": AT}  # fmt: skip
+    last = api.post("nonconformities", body)
+    assert last.status_code == 201, last.text
+    found = api.read("objectives", last)
+    assert found == Loyalty(LOYALTY_DATABASE_URL=server.dsn).json("objectives", "--programme", "club")
+    assert [(step["nonconformity"], step["step"]) for step in found["open_steps"]] == [("late", "find_cause")]
+
+
+def test_who_moved_between_bands(api: Api, server: Server) -> None:
+    member = enrolled(api)
+    api.post("purchases", purchase(member, 10_000, occurred_at="2026-01-10T10:00:00Z"))
+    last = api.post("purchases", purchase(member, 20_000, occurred_at="2026-02-10T10:00:00Z"))
+    asked = {"earlier_from": "2026-01-01", "earlier_until": "2026-02-01", "from_on": "2026-02-01",
+             "until_on": "2026-03-01"}  # fmt: skip
+    found = api.read("pyramid/migration", last, **asked)
+    shown = Loyalty(LOYALTY_DATABASE_URL=server.dsn).json(
+        "pyramid", "--programme", "club", "--from", "2026-02-01", "--until", "2026-03-01",
+        "--against", "2026-01-01..2026-02-01",
+    )  # fmt: skip
+    assert found["migration"] == shown["migration"] != []
+    assert (found["earlier"], found["later"]) == (shown["against"], shown["pyramid"]["period"])
+    missing = api.get("pyramid/migration", params={"earlier_until": "2026-02-01"})
+    assert problem(missing, 400, "INVALID_FIELD")["field"] == "earlier_from"
+    problem(api.get("pyramid/migration", params=asked | {"earlier_until": "2025-01-01"}), 400, "INVALID_FIELD")
+
+
+def test_a_control_chart(keyed: Keyed, server: Server) -> None:
+    """Two answers a day; the limits are frozen on ten days, and the day after them is far outside."""
+    api = keyed("admin", "other", path="other")
+    member = enrolled(api)
+    for day in range(1, 12):
+        for score in (9, 0) if day == 11 else (9, 8 - day % 3):
+            body = {"id": new("s"), "member": member, "occurred_at": f"2026-04-{day:02}T10:00:00Z", "instrument": "NPS",
+                    "answers": {"q": score}, "scale": [0, 10]}  # fmt: skip
+            last = api.post("survey-answers", body)
+            assert last.status_code == 201, last.text
+    assert api.read("satisfaction/charts", last)["charts"] == []
+    loyalty = Loyalty(LOYALTY_DATABASE_URL=server.dsn, LOYALTY_PROGRAMME="other")
+    frozen = loyalty.json(
+        "satisfaction", "freeze", "a/b", "--figure", "nps", "--period", "day", "--from", "2026-04-01",
+        "--until", "2026-04-11",
+    )  # fmt: skip
+    asked = {"from_on": "2026-04-01", "until_on": "2026-04-12"}
+    found = api.read("satisfaction/charts/a%2Fb", **asked, at_least=frozen["at_least"])
+    assert found == loyalty.json("satisfaction", "chart", "a/b", "--from", "2026-04-01", "--until", "2026-04-12")
+    assert found["points"][-1]["limits"]["centre"] == float(found["baselines"][0]["centre"])
+    (named,) = api.read("satisfaction/charts")["charts"]
+    assert (named["chart"], named["definition"]["figure"], named["baselines"]) == ("a/b", "nps", 1)
+    problem(api.get("satisfaction/charts/none"), 404, "NOT_FOUND")
+    problem(api.get("satisfaction/charts/a%2Fb", params={"from_on": "2026-05-01", "until_on": "2026-04-01"}), 400,
+            "INVALID_FIELD")  # fmt: skip
 
 
 # --- freshness ----------------------------------------------------------------------------------------------------
@@ -159,6 +216,21 @@ def test_every_change_comes_once_in_the_order_of_its_journal(api: Api, server: S
     assert new_one["topic"] == "member-enrolled.v1"
     for bad in ("x", "1", "999:1", f"{journals[0]}:-1", f"{journals[0]}:1;", "1:1\n2:2"):
         problem(api.get("changes", params={"after": bad}), 400, "INVALID_FIELD")
+
+
+def test_a_stream_of_any_kind_is_read_page_by_page(api: Api) -> None:
+    member = enrolled(api, 100)
+    body = {"id": "a/b", "what": "x", "owner": "bob", "due_on": "2026-03-05", "occurred_at": AT}
+    assert api.post("nonconformities", body).status_code == 201
+    cause = {"id": new("c"), "nonconformity": "a/b", "cause": "y", "owner": "bob", "due_on": "2026-03-05",
+             "occurred_at": AT}  # fmt: skip
+    assert api.post("causes", cause).status_code == 201
+    first = api.read("streams/nonconformity-a%2Fb/events", limit=1)
+    second = api.get("streams/nonconformity-a%2Fb/events", params={"limit": 2, "after": first["next"]}).json()
+    assert [one["topic"] for one in first["events"] + second["events"]] == ["nonconformity-raised.v1", "cause-found.v1"]
+    assert second["next"] is None
+    assert api.read(f"streams/member-{member}/events")["events"] == api.read(f"members/{member}/events")["events"]
+    assert api.read("streams/nothing/events")["events"] == []
 
 
 def test_changes_come_as_they_are_recorded(api: Api) -> None:

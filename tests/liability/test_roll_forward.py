@@ -24,11 +24,21 @@ from ledger.events import (
 )
 from ledger.store.database import Database, PgCursor, connect
 from ledger.values import FAR
+from projections import liability_evidence
 from projections.as_of import balance_as_of
 from projections.balances import Balances
 from projections.calendar_periods import start_of
 from projections.liability import Liability
-from projections.liability_evidence import read_adjustments, read_cell_events, read_cells, read_cut_off
+from projections.liability_evidence import (
+    CellEvent,
+    FigureOf,
+    cell_figure,
+    read_adjustments,
+    read_cell_events,
+    read_cells,
+    read_cut_off,
+    read_event_page,
+)
 from projections.liability_flows import FLOWS
 from projections.liability_reads import UNKNOWN_VINTAGE, compare_with_balances, read_roll_forward
 from projections.rebuild import rebuild, table_digests
@@ -164,7 +174,9 @@ def check_drill_down(cur, journals: list[int], expected: Counter) -> None:
     for vintage, month in list({key[:2] for key in expected})[:4]:
         sums: Counter = Counter()
         positions: dict[tuple[int, str], list[int]] = defaultdict(list)
-        for event in read_cell_events(cur, journals, vintage, month):
+        whole = list(read_cell_events(cur, journals, vintage, month))
+        assert in_pages(cur, journals, cell_figure(vintage, month)) == whole
+        for event in whole:
             sums[event.flow] += event.points
             positions[event.journal, event.flow].append(event.position)
         named = [cell for cell in cells if (cell.vintage, cell.month) == (vintage, month)]
@@ -174,6 +186,31 @@ def check_drill_down(cur, journals: list[int], expected: Counter) -> None:
         assert {flow: sums[flow] for flow in FLOWS if sums[flow]} == {
             flow: expected[vintage, month, flow] for flow in FLOWS if expected[vintage, month, flow]
         }
+
+    everything = FigureOf(vintage=None, from_month=None, until_month=END, flows=FLOWS)
+    of_events: Counter = Counter()
+    for event in in_pages(cur, journals, everything):
+        of_events[event.flow] += event.points
+    by_flow: Counter = Counter()
+    for (_, _, flow), points in expected.items():
+        by_flow[flow] += points
+    assert {flow: of_events[flow] for flow in FLOWS} == {flow: by_flow[flow] for flow in FLOWS}
+
+
+def in_pages(cur, journals: list[int], asked: FigureOf) -> list[CellEvent]:
+    """The events of a figure page by page, where a page reads little at a time and looks at few positions."""
+    found: list[CellEvent] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(liability_evidence, "EVENTS_AT_ONCE", 16)
+        patch.setattr(liability_evidence, "POSITIONS_A_PAGE", 32)
+        after: tuple[int, int] | None = (0, 0)
+        while after is not None:
+            page = read_event_page(cur, journals, asked, after=after, limit=2)
+            assert len({(event.journal, event.position) for event in page.events}) <= 2
+            found += page.events
+            after = page.next
+        assert sum(event.points for event in found) == page.points
+    return found
 
 
 # --- a small history, by hand ---------------------------------------------------------------------------------------
