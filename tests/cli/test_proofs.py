@@ -156,8 +156,12 @@ def test_an_auditor_who_may_only_read_proves_and_verifies(signing: Loyalty) -> N
 
 
 def test_verification_checks_signatures_with_keys(signing: Loyalty, tmp_path: Path) -> None:
+    assert "heckpoints" not in signing("audit", "verify").stdout
     signing("audit", "checkpoint")
-    signing("audit", "verify", "--key", vkey(signing))
+    unsigned = signing("audit", "verify").stdout
+    assert "Checkpoints that agree: 1; who signed them was not checked (--key)." in unsigned
+    signed = signing("audit", "verify", "--key", vkey(signing)).stdout
+    assert "Checkpoints that agree: 1, signed by keys that are trusted." in signed
     other = signing("audit", "key", "new", "--name", "loyalty.example", "--key-file", str(tmp_path / "other")).stdout
     signing.settings["LOYALTY_VERIFIER_KEYS"] = other.strip()
     report = signing.json("audit", "verify", exit_code=1)
