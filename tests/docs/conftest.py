@@ -1,0 +1,65 @@
+"""What pages run on: the program, ready to fork, and the ledgers that they begin with."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Kafka
+from tests.broker.fixtures import kafka  # noqa: F401
+from tests.docs.ledgers import Ledgers
+from tests.docs.pages import ROOT, Page
+from tests.docs.program import install
+from tests.docs.running import running
+
+RunPage = Callable[[Page], None]
+
+
+@pytest.fixture(scope="session")
+def program() -> Iterator[Path]:
+    """The program `loyalty`."""
+    folder = Path(tempfile.mkdtemp(prefix="loyalty-docs-"))
+    socket = folder / "socket"
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.docs.program", str(socket)],
+        cwd=ROOT,
+        env={"OPENBLAS_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        install(folder / "loyalty", socket)
+        yield folder / "loyalty"
+        process.stdin.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ledgers() -> Iterator[Ledgers]:
+    """Prepared ledgers, by name."""
+    folder = Path(tempfile.mkdtemp(prefix="loyalty-docs-"))
+    yield Ledgers(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def run_page(program: Path, ledgers: Ledgers, request: pytest.FixtureRequest) -> RunPage:
+    """Runs a page; raises Wrong at the first block that is not as the page says."""
+
+    def run(page: Page) -> None:
+        wants_kafka = "kafka" in page.comments
+        broker: Kafka | None = request.getfixturevalue("kafka") if wants_kafka else None
+        ledger = ledgers(page.comments.get("ledger", "empty"))
+        with running(ledger, program, page.comments.get("data", "loyalty-data"), broker) as under_way:
+            under_way.page(page)
+
+    return run
