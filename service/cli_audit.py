@@ -62,9 +62,8 @@ def _say_report(report: VerifyReport, *, signed: bool) -> None:
             say(f"journal {result.journal} ({result.name}): {count(result.events, 'event')} good, root {result.root}")
     for problem in report.problems:
         say(problem)
-    if report.ok and report.checkpoints:
-        by_whom = ", signed by keys that are trusted" if signed else "; who signed them was not checked (--key)"
-        say(f"Checkpoints that agree: {report.checkpoints:,}{by_whom}.")
+    if report.ok:
+        cli_proofs.say_checkpoints(report.checkpoints, signed=signed)
     rate = f", {report.events / report.seconds:,.0f} events a second" if report.seconds >= 1 else ""
     verdict = "Everything is as it was recorded" if report.ok else "NOT everything is as it was recorded"
     say(f"{verdict}: {count(report.events, 'event')} of {count(len(report.journals), 'journal')}{rate}.")
