@@ -17,6 +17,7 @@ SHOWN = frozenset({"text", "ini", "yaml"})
 
 NOT_RUN = {
     ("docs/quick-start.md", "python3 -m venv .venv"): "installs from a package index",
+    ("docs/auditing.md", "python3 -m venv .venv"): "installs from a package index",
     ("docs/operating.md", "python3 -m venv /opt/loyalty"): "installs from a package index, as root",
 }
 """Page, and how the first line of a block begins → why no test can run it."""
