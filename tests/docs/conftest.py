@@ -58,8 +58,7 @@ def run_page(program: Path, ledgers: Ledgers, request: pytest.FixtureRequest) ->
     def run(page: Page) -> None:
         wants_kafka = "kafka" in page.comments
         broker: Kafka | None = request.getfixturevalue("kafka") if wants_kafka else None
-        ledger = ledgers(page.comments.get("ledger", "empty"))
-        with running(ledger, program, page.comments.get("data", "loyalty-data"), broker) as under_way:
+        with running(ledgers, program, page, broker) as under_way:
             under_way.page(page)
 
     return run

@@ -43,6 +43,7 @@ class Ledgers:
 
 def copy_cluster(ledger: Path, target: Path) -> None:
     """Copy a stopped server into another data directory, owners and all."""
+    target.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "-a", ledger / CLUSTER, target / CLUSTER], check=True)
     for name in (".handle_pids.json", "postmaster.pid"):
         (target / CLUSTER / name).unlink(missing_ok=True)
