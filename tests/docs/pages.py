@@ -17,6 +17,8 @@ SHOWN = frozenset({"text", "ini", "yaml"})
 
 NOT_RUN = {
     ("docs/contracts.md", "git worktree add"): "needs the repository with a release in it",
+    ("docs/operating.md", 'mkdir -p "$BACKUP"'): "run by tests/operations/test_backup.py, under load",
+    ("docs/operating.md", 'mkdir -p "$RESTORED"'): "run by tests/operations/test_backup.py, on that backup",
     ("docs/operating.md", "python3 -m venv /opt/loyalty"): "installs from a package index, as root",
 }
 """Page, and how the first line of a block begins → why no test can run it."""

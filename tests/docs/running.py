@@ -35,7 +35,7 @@ STARTED = datetime.now(UTC)
 """Prepared ledgers, too, were recorded after this."""
 SUCCEEDS = re.compile(r"# exit code (\d+)\s*$")
 
-LINKED = ("examples", "schemas", "docs")
+LINKED = ("examples", "schemas", "docs", "audit")
 
 
 class Command(NamedTuple):
