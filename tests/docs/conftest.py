@@ -7,16 +7,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.broker import Kafka
-from tests.broker.fixtures import kafka  # noqa: F401
+from tests.broker.fixtures import kafka
+from tests.cli.running import wait_for
 from tests.docs.ledgers import Ledgers
 from tests.docs.pages import ROOT, Page
 from tests.docs.program import install
 from tests.docs.running import running
+
+__all__ = ["kafka"]
 
 RunPage = Callable[[Page], None]
 
@@ -51,6 +55,23 @@ def ledgers() -> Iterator[Ledgers]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def topics_removed(broker: Kafka | None) -> Iterator[None]:
+    """Remove the topics that a page made: the next one may give another ledger's the same names."""
+    if broker is None:
+        yield
+        return
+    admin = broker.admin()
+    try:
+        before = set(admin.list_topics())
+        yield
+        if made := {name for name in set(admin.list_topics()) - before if not name.startswith("__")}:
+            admin.delete_topics(sorted(made))
+            wait_for(lambda: not made & set(admin.list_topics()))
+    finally:
+        admin.close()
+
+
 @pytest.fixture
 def run_page(program: Path, ledgers: Ledgers, request: pytest.FixtureRequest) -> RunPage:
     """Runs a page; raises Wrong at the first block that is not as the page says."""
@@ -58,8 +79,7 @@ def run_page(program: Path, ledgers: Ledgers, request: pytest.FixtureRequest) ->
     def run(page: Page) -> None:
         wants_kafka = "kafka" in page.comments
         broker: Kafka | None = request.getfixturevalue("kafka") if wants_kafka else None
-        ledger = ledgers(page.comments.get("ledger", "empty"))
-        with running(ledger, program, page.comments.get("data", "loyalty-data"), broker) as under_way:
+        with running(ledgers, program, page, broker) as under_way, topics_removed(broker):
             under_way.page(page)
 
     return run

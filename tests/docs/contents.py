@@ -66,6 +66,8 @@ def check_usage(block: Block) -> None:
         while isinstance(command, click.Group):
             word = words.pop(0) if words else ""
             if word not in command.commands:
+                if command.invoke_without_command and not word.isalpha():
+                    break
                 raise Wrong(f"{block.place}: {path} has no command {word!r}: {usage}")
             command, path = command.commands[word], f"{path} {word}"
         options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}

@@ -1,11 +1,11 @@
 """Whether what a command said is what its page says it does.
 
-Runs of spaces and tabs are equal, so that a page may align columns; blank lines at the end do not count. `…` alone on a line is any number of lines; inside
-a line it is any text. What differs from run to run matches by its shape:
+Runs of spaces and tabs are equal, so that a page may align columns; blank lines at the end do not count. `…` alone on a
+line is any number of lines; inside a line it is any text. What differs from run to run matches by its shape:
 
 - an instant or a day of the run itself stands for any instant or day on the page: business time is compared exactly;
 - hexadecimal of eight digits and more, UUIDs, and base64 of forty characters and more;
-- numbers before a unit of time, of memory or of speed: `0.3 s`, `12 ms`, `80 MiB`, `4,000 events/s`.
+- numbers before a unit of time, of memory or of speed: `0.3 s`, `12 ms`, `80 MiB`, `4,000/s`, `4,000 events a second`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VOLATILE = re.compile(
     r"|(?P<uuid>\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b)"
     r"|(?P<hex>\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{8,}\b)"
     r"|(?P<base64>[A-Za-z0-9+/_-]{40,}=*)"
-    r"|(?P<measured>\d[\d,.]*)(?= ?(?:s|ms|µs|MiB|[a-z]*/s)\b)"
+    r"|(?P<measured>\d[\d,.]*)(?= ?(?:s|ms|µs|MiB|[a-z]*/s|(?:[a-z]+ )?a second)\b)"
     r"|(?P<space>[ \t]+)"
 )
 

@@ -18,9 +18,16 @@ SHOWN = frozenset({"text", "ini", "yaml"})
 NOT_RUN = {
     ("docs/quick-start.md", "python3 -m venv .venv"): "installs from a package index",
     ("docs/auditing.md", "python3 -m venv .venv"): "installs from a package index",
+    ("docs/contracts.md", "git worktree add"): "needs the repository with a release in it",
+    ("docs/operating.md", 'mkdir -p "$BACKUP"'): "run by tests/operations/test_backup.py, under load",
+    ("docs/operating.md", 'mkdir -p "$RESTORED"'): "run by tests/operations/test_backup.py, on that backup",
     ("docs/operating.md", "python3 -m venv /opt/loyalty"): "installs from a package index, as root",
 }
 """Page, and how the first line of a block begins → why no test can run it."""
+
+OF_A_BLOCK = frozenset({"file", "schema", "another terminal", "as the owner"})
+OF_A_PAGE = frozenset({"ledger", "data", "kafka"})
+"""Comments, by what they are about: see tests/docs/README.md."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\S*) *$")
 _COMMENT = re.compile(r"^ *<!-- *(?P<name>[a-z ]+?) *(?:: *(?P<value>.*?) *)?-->$")
@@ -78,7 +85,7 @@ def read_page(name: str) -> Page:
 
 
 def parse(name: str, markdown: str) -> Page:
-    """A page from its text. Comments right before a fence are the block's, others the page's."""
+    """A page from its text. Raises Wrong where it does not keep the conventions."""
     blocks: list[Block] = []
     page_comments: dict[str, str] = {}
     comments: dict[str, str] = {}
@@ -94,11 +101,15 @@ def parse(name: str, markdown: str) -> Page:
         elif line.lstrip().startswith("```"):
             raise Wrong(f"{name}:{number}: a fence has a kind of one word and nothing else: {line}")
         elif comment := _COMMENT.match(line):
-            comments[comment["name"]] = comment["value"] or ""
+            if comment["name"] not in OF_A_BLOCK | OF_A_PAGE:
+                raise Wrong(f"{name}:{number}: a comment that means nothing: {line}")
+            about = comments if comment["name"] in OF_A_BLOCK else page_comments
+            about[comment["name"]] = comment["value"] or ""
         elif line.strip():
-            page_comments |= comments
-            comments, follows = {}, False
-    return Page(name=name, blocks=blocks, comments=page_comments | comments)
+            if comments:
+                raise Wrong(f"{name}:{number}: a comment that no block comes after: {comments}")
+            follows = False
+    return Page(name=name, blocks=blocks, comments=page_comments)
 
 
 def _inside(name: str, number: int, indent: int, lines: Iterator[tuple[int, str]]) -> str:

