@@ -44,10 +44,19 @@ SCALARS: Final = {
 """What fields hold, by name, and the types that it stands for."""
 
 
-_POINTS: Final = frozenset(
-    ("points", "repaid", "arrears", "arrears_written_off", "waived", "due", "before_cap", "earned", "clawed_back")
-    + ("points_due", "unmatched_points_due")
-)
+_POINTS: Final = {
+    "points",
+    "repaid",
+    "arrears",
+    "arrears_written_off",
+    "waived",
+    "due",
+    "before_cap",
+    "earned",
+    "clawed_back",
+    "points_due",
+    "unmatched_points_due",
+}
 
 
 class Field(Struct, frozen=True, kw_only=True):
