@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import click
 
-from service.console import note, say
+from service.console import say
 from service.options import metrics_port_option
 from service.settings import Settings
 from service.watching import watched
 from service.workspace import opened
+
+_log = logging.getLogger(__name__)
 
 
 @click.command("serve")
@@ -75,9 +78,9 @@ def serve(
         watch.serve(workspace.database.dsn, lambda: (), trouble=lambda: "", idle_seconds=lambda: 0.0)
         shown = f"[{host}]" if ":" in host else host
         say(f"Listening on http://{shown}:{listening.getsockname()[1]}, described at /v1/docs.")
-        note("Ctrl-C ends it.")
+        _log.info("Ctrl-C ends it.")
         server.serve(app, backend, listening)
-    note("Stopped: what was accepted is done.")
+        _log.info("Stopped: what was accepted is done.")
 
 
 COMMANDS: Final = (serve,)

@@ -48,6 +48,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = ()) -> Litestar:
         state=State({"backend": backend}),
         exception_handlers={Exception: answer},
         openapi_config=openapi_config(),
+        logging_config=None,  # the log is set up by the command
         request_max_body_size=backend.limits.body_bytes,
     )
     add_bodies(app)

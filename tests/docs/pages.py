@@ -16,6 +16,8 @@ SHOWN = frozenset({"text", "ini", "yaml"})
 """Kinds that are only shown. `text` right after `sql` or `python` is what that prints, and is compared."""
 
 NOT_RUN = {
+    ("docs/quick-start.md", "python3 -m venv .venv"): "installs from a package index",
+    ("docs/auditing.md", "python3 -m venv .venv"): "installs from a package index",
     ("docs/contracts.md", "git worktree add"): "needs the repository with a release in it",
     ("docs/operating.md", 'mkdir -p "$BACKUP"'): "run by tests/operations/test_backup.py, under load",
     ("docs/operating.md", 'mkdir -p "$RESTORED"'): "run by tests/operations/test_backup.py, on that backup",

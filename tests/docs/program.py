@@ -70,7 +70,8 @@ def serve(path: str) -> None:
 
 
 def _end_with_standard_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin, whose lock children would inherit
+        pass
     os._exit(0)
 
 
