@@ -22,6 +22,8 @@ class Commitments:
         self._keys = keys
         self._page: list[StoredCheckpoint] = []
         self._good = 0
+        self.agreeing = 0
+        """Checkpoints that committed to the root over the rows."""
         self._note_problem: str | None = None
 
     def read(self, cur: PgCursor, after: int, upto: int) -> list[int]:
@@ -43,6 +45,7 @@ class Commitments:
                 words = "changed, removed, inserted or moved, with their hashes computed again"
                 return Problem(first, f"{where} not what {stored} committed to: {words}")
             self._good = stored.size
+            self.agreeing += 1
         return None
 
     def problem_at_end(self, cur: PgCursor) -> Problem | None:

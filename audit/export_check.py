@@ -9,11 +9,12 @@ anew as well is found by the root in a signed checkpoint, or by the hash of the 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +42,8 @@ from audit.segments import (
     leaf_hashes,
     take_out,
 )
+from audit.verify_proof import Refused as NotProven
+from audit.verify_proof import VerifierKey, open_checkpoint
 from ledger.codec import decode
 from ledger.events import ProgrammeCreated
 from ledger.hashing import Frontier
@@ -58,14 +61,18 @@ class CheckedPage(NamedTuple):
     fields: pa.Array
 
 
-def check_export(folder: Path, *, on_progress: Told = lambda done, total: None) -> Manifest:
-    """Check all of an export; its manifest.
+def check_export(
+    folder: Path, *, keys: Sequence[VerifierKey] = (), on_progress: Told = lambda done, total: None
+) -> Manifest:
+    """Check all of an export; its manifest. Without `keys`, signatures of checkpoints are not checked.
 
     Raises ExportError at the first difference, OSError where a file cannot be read.
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     committed = committed_roots(folder, manifest)
+    if keys:
+        _check_signatures(folder, manifest, keys)
     done = 0
     for programme in manifest.programmes:
         for journal in programme.journals:
@@ -217,6 +224,18 @@ def committed_roots(folder: Path, manifest: Manifest) -> Committed:
         if size != str(file.size) or origin.rpartition("/")[2] != str(file.journal):
             raise ExportError(f"{path} is a checkpoint of {origin}, size {size}")
     return committed
+
+
+def _check_signatures(folder: Path, manifest: Manifest, keys: Sequence[VerifierKey]) -> None:
+    names = {journal.journal: each.programme for each in manifest.programmes for journal in each.journals}
+    for file in manifest.checkpoints:
+        path = folder / file.path
+        try:
+            checkpoint, _ = open_checkpoint(path.read_text("utf-8"), keys)
+        except NotProven as error:
+            raise ExportError(f"{path}: {error}") from error
+        if not checkpoint.origin.endswith(f"/{quote(names[file.journal], safe='')}/{file.journal}"):
+            raise ExportError(f"{path} is of {checkpoint.origin!r}: it was signed for another journal")
 
 
 def _other_column(schema: pa.Schema) -> str:

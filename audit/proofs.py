@@ -61,9 +61,11 @@ def prove_event(cur: PgCursor, journal: int, position: int) -> dict[str, Any]:
     }
 
 
-def prove_consistency(cur: PgCursor, journal: int, first: int, second: int) -> dict[str, Any]:
-    """The proof that the checkpoint of `second` events continues that of `first`. Raises ProofError."""
-    earlier, later = (_of_size(cur, journal, size) for size in (first, second))
+def prove_consistency(cur: PgCursor, journal: int, first: int, second: int | None = None) -> dict[str, Any]:
+    """The proof that the checkpoint of `second` events, or the newest, continues that of `first`. Raises ProofError."""
+    earlier = _of_size(cur, journal, first)
+    later = (newest_checkpoint(cur, journal) or earlier) if second is None else _of_size(cur, journal, second)
+    second = later.size
     if first > second:
         raise ProofError(f"a checkpoint of {second} events cannot continue one of {first}")
     path = _hashes(cur, journal, later, consistency_ranges(first, second))

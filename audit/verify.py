@@ -51,9 +51,10 @@ _progress_counter: Any = None
 class JournalResult(msgspec.Struct, frozen=True, kw_only=True):
     """What the verification of one journal found.
 
-    `events` were found good, from position 1 on. `root` is the Merkle root over them, in hexadecimal. `problem` is None
-    where all is well; else it says in words what is wrong first. `first_bad_position` is where; the first of a stretch
-    where only that can be told (rows rewritten together with their hashes), None where the fault is in no position.
+    `events` were found good, from position 1 on, and `checkpoints` agree with them. `root` is the Merkle root over
+    them, in hexadecimal. `problem` is None where all is well; else it says in words what is wrong first.
+    `first_bad_position` is where; the first of a stretch where only that can be told (rows rewritten together with
+    their hashes), None where the fault is in no position.
     """
 
     journal: int
@@ -61,6 +62,7 @@ class JournalResult(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The programme, or the application."""
     events: int
+    checkpoints: int
     root: str
     problem: str | None
     first_bad_position: int | None
@@ -88,6 +90,11 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     def events(self) -> int:
         """Events found good, over all journals."""
         return sum(result.events for result in self.journals)
+
+    @property
+    def checkpoints(self) -> int:
+        """Signed checkpoints that the events agree with, over all journals."""
+        return sum(result.checkpoints for result in self.journals)
 
     @property
     def problems(self) -> list[str]:
@@ -231,8 +238,9 @@ def verify_journal(
         if head.kind == "programme":
             owner = Owner(programme=head.name, ordinal=head.ordinal, journals=head.journals)
         scan = Scan(journal, owner if deep else None)
+        commitments = Commitments(journal, head.name, keys)
         try:
-            problem = _problem(dsn, cur, head, owner, scan, Commitments(journal, head.name, keys), on_events)
+            problem = _problem(dsn, cur, head, owner, scan, commitments, on_events)
         except psycopg2.Error as error:
             if error.pgcode not in UNREADABLE_SQLSTATES:
                 raise
@@ -244,6 +252,7 @@ def verify_journal(
         kind=head.kind,
         name=head.name,
         events=scan.position,
+        checkpoints=commitments.agreeing,
         root=scan.frontier.root().hex(),
         problem=problem.words if problem else None,
         first_bad_position=problem.position if problem else None,

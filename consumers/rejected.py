@@ -1,4 +1,4 @@
-"""Refused input: seen, and tried again, as it came."""
+"""Refused input: seen, tried again as it came, and closed."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _retry_batch(
     outcomes = ledger.handle([submission for _, submission in tried], auto_enrol=auto_enrol)
     # Only after the commit: if the process ends between the two, the next retry finds a duplicate and resolves it.
     retried = [Retried(number, outcome) for (number, _), outcome in zip(tried, outcomes, strict=True)]
-    _resolve(ledger.database, [r.number for r in retried if r.outcome and r.outcome.status != "rejected"])
+    close(ledger.database, [r.number for r in retried if r.outcome and r.outcome.status != "rejected"])
     yield from retried
 
 
@@ -149,13 +149,15 @@ def _why_not(rejected: Rejected | None) -> str:
     return ""
 
 
-def _resolve(database: Database, numbers: list[int]) -> None:
+def close(database: Database, numbers: Sequence[int]) -> list[int]:
+    """Make refused messages resolved, which changes nothing else; the numbers of those that were open."""
     with database.connection() as cursor:
         cursor.execute(
             "UPDATE rejected SET status = 'resolved', resolved_at = clock_timestamp()"
-            " WHERE rejected_id = ANY (%s) AND status = 'open'",
-            (numbers,),
+            " WHERE rejected_id = ANY (%s) AND status = 'open' RETURNING rejected_id",
+            (list(numbers),),
         )
+        return sorted(number for (number,) in cursor.fetchall())
 
 
 def _rejected(row: tuple[Any, ...]) -> Rejected:

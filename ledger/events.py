@@ -67,6 +67,8 @@ class OpenedLot(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class MemberEnrolled(MemberEvent, frozen=True, kw_only=True):
+    """The member joined. `attributes` are not personal; terms may refer to them, and segments are made of them."""
+
     topic: ClassVar[str] = "member-enrolled.v1"
 
     channel: str = ""
@@ -87,6 +89,8 @@ class MemberProfileChanged(MemberEvent, frozen=True, kw_only=True):
 
 
 class MemberClosed(MemberEvent, frozen=True, kw_only=True):
+    """The membership ended: what points remained were `forfeited`, and what was owed was written off."""
+
     topic: ClassVar[str] = "member-closed.v1"
 
     reason: str = ""
@@ -95,6 +99,8 @@ class MemberClosed(MemberEvent, frozen=True, kw_only=True):
 
 
 class MemberErased(MemberEvent, frozen=True, kw_only=True):
+    """The membership ended as in a closure, and the key of the member's personal data was destroyed."""
+
     topic: ClassVar[str] = "member-erased.v1"
 
     reason: str = ""
@@ -189,6 +195,7 @@ class ReturnMatch(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     purchase: str
     purchase_source: str
     lines: list[tuple[int, int, int]]
+    """[index of the line, quantity, amount] of what came back."""
     points_due: int
     cost_minor: int | None = None
 
@@ -202,6 +209,7 @@ class PurchaseReturned(MemberEvent, frozen=True, kw_only=True):
 
     currency: str
     amount_minor: int
+    """What was paid back."""
     terms: int
     matches: list[ReturnMatch] = []
     unmatched: list[ReturnLine] = []
@@ -250,13 +258,17 @@ class PointsAccrued(MemberEvent, frozen=True, kw_only=True):
     base_minor: int = 0
     parts: list[Part] = []
     weights: list[int] = []
+    """One a line of the purchase: what it earned, as a multiple of 1 / `scale`."""
     scale: int = 1
+    """The common denominator of `weights`."""
     cap: str | None = None
     before_cap: int | None = None
     earned_on: date | None = None
 
 
 class PointsRedeemed(MemberEvent, frozen=True, kw_only=True):
+    """Points were spent: `allocations` are the lots that paid, soonest expiry first, and how many points of each."""
+
     topic: ClassVar[str] = "points-redeemed.v1"
 
     points: int
@@ -284,6 +296,8 @@ class RedemptionReversed(MemberEvent, frozen=True, kw_only=True):
 
 
 class PointsHeld(MemberEvent, frozen=True, kw_only=True):
+    """Points were set aside for a redemption to come: still the member's, but not to be spent otherwise."""
+
     topic: ClassVar[str] = "points-held.v1"
 
     points: int
@@ -294,6 +308,8 @@ class PointsHeld(MemberEvent, frozen=True, kw_only=True):
 
 
 class HoldCaptured(MemberEvent, frozen=True, kw_only=True):
+    """A hold, or `points` of it, was spent; from then on it is a redemption under its own `id`."""
+
     topic: ClassVar[str] = "hold-captured.v1"
 
     hold: str
@@ -320,6 +336,8 @@ class HoldReleased(MemberEvent, frozen=True, kw_only=True):
 
 
 class PointsExpired(MemberEvent, frozen=True, kw_only=True):
+    """Points ran out at the end of their time; `allocations` are the lots and how many points of each."""
+
     topic: ClassVar[str] = "points-expired.v1"
 
     points: int
@@ -357,6 +375,8 @@ class PointsAdjusted(MemberEvent, frozen=True, kw_only=True):
 
 
 class PointsTransferredOut(MemberEvent, frozen=True, kw_only=True):
+    """Points went to another member, with their expiry; that member's stream has the other side."""
+
     topic: ClassVar[str] = "points-transferred-out.v1"
 
     to: str
@@ -402,6 +422,8 @@ class SurveyAnswered(MemberEvent, frozen=True, kw_only=True):
 
 
 class ComplaintOpened(MemberEvent, frozen=True, kw_only=True):
+    """The member complained; the complaint is named by `id`."""
+
     topic: ClassVar[str] = "complaint-opened.v1"
 
     category: str = ""
@@ -412,6 +434,8 @@ class ComplaintOpened(MemberEvent, frozen=True, kw_only=True):
 
 
 class ComplaintResolved(MemberEvent, frozen=True, kw_only=True):
+    """An open complaint was resolved."""
+
     topic: ClassVar[str] = "complaint-resolved.v1"
 
     complaint: str
@@ -420,6 +444,8 @@ class ComplaintResolved(MemberEvent, frozen=True, kw_only=True):
 
 
 class FollowUpScheduled(MemberEvent, frozen=True, kw_only=True):
+    """A follow-up was promised; it is named by `id`."""
+
     topic: ClassVar[str] = "follow-up-scheduled.v1"
 
     due_at: datetime
@@ -429,6 +455,8 @@ class FollowUpScheduled(MemberEvent, frozen=True, kw_only=True):
 
 
 class FollowUpCompleted(MemberEvent, frozen=True, kw_only=True):
+    """A promised follow-up was kept: in time if it occurred by `due_at`."""
+
     topic: ClassVar[str] = "follow-up-completed.v1"
 
     follow_up: str
@@ -440,6 +468,8 @@ class FollowUpCompleted(MemberEvent, frozen=True, kw_only=True):
 
 
 class CostAttributed(MemberEvent, frozen=True, kw_only=True):
+    """A cost of serving the member."""
+
     topic: ClassVar[str] = "cost-attributed.v1"
 
     currency: str
@@ -448,6 +478,8 @@ class CostAttributed(MemberEvent, frozen=True, kw_only=True):
 
 
 class WalletShareSurveyed(MemberEvent, frozen=True, kw_only=True):
+    """What the member says to spend in the category a year, everywhere."""
+
     topic: ClassVar[str] = "wallet-share-surveyed.v1"
 
     currency: str
@@ -458,6 +490,8 @@ class WalletShareSurveyed(MemberEvent, frozen=True, kw_only=True):
 
 
 class ProgrammeCreated(Event, frozen=True, kw_only=True):
+    """A programme began, with a fixed number of `journals`."""
+
     topic: ClassVar[str] = "programme-created.v1"
 
     name: str = ""
@@ -467,6 +501,8 @@ class ProgrammeCreated(Event, frozen=True, kw_only=True):
 
 
 class TermsPublished(Event, frozen=True, kw_only=True):
+    """A version of the terms, in force from `effective_from` until a later one takes over."""
+
     topic: ClassVar[str] = "terms-published.v1"
 
     version: int

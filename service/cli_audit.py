@@ -24,6 +24,9 @@ from service.read_models import read_models
 from service.settings import Settings
 from service.workspace import opened
 
+RATE_EVENTS_MIN: Final = 10_000
+"""Below this many events the time is that of starting, and their rate tells nothing."""
+
 
 @click.group("audit")
 def audit_group() -> None:
@@ -51,18 +54,21 @@ def verify_command(
     if as_json:
         show_json({"ok": report.ok, "events": report.events, **msgspec.structs.asdict(report)})
     else:
-        _say_report(report)
+        _say_report(report, signed=bool(keys))
     if not report.ok:
         stop(EXIT_FAILURE)
 
 
-def _say_report(report: VerifyReport) -> None:
+def _say_report(report: VerifyReport, *, signed: bool) -> None:
     for result in report.journals:
         if result.ok:
             say(f"journal {result.journal} ({result.name}): {count(result.events, 'event')} good, root {result.root}")
     for problem in report.problems:
         say(problem)
-    rate = f", {report.events / report.seconds:,.0f} events a second" if report.seconds >= 1 else ""
+    if report.ok:
+        cli_proofs.say_checkpoints(report.checkpoints, signed=signed)
+    is_telling = report.events >= RATE_EVENTS_MIN and report.seconds >= 1
+    rate = f", {report.events / report.seconds:,.0f} events a second" if is_telling else ""
     verdict = "Everything is as it was recorded" if report.ok else "NOT everything is as it was recorded"
     say(f"{verdict}: {count(report.events, 'event')} of {count(len(report.journals), 'journal')}{rate}.")
 

@@ -11,6 +11,8 @@ from audit.export import export
 from audit.export_check import check_export
 from audit.import_ledger import import_ledger
 from audit.manifest import MANIFEST, ExportError, Manifest
+from audit.verify_proof import VerifierKey
+from service.cli_proofs import key_option, say_checkpoints
 from service.console import EXIT_FAILURE, count, say, show_json, stop
 from service.progress import progress_bar
 from service.settings import Settings
@@ -25,6 +27,7 @@ EXISTING_FOLDER: Final = click.Path(file_okay=False, exists=True, path_type=Path
 @click.option("--check", "checked", type=EXISTING_FOLDER, help="Check the export in this folder, without a database.")
 @click.option("--programme", "programmes", multiple=True, help="Only this one; may be repeated (default: all).")
 @click.option("--from-scratch", is_flag=True, help="Remove what is exported there, and export all anew.")
+@key_option
 @click.option("--json", "as_json", is_flag=True, help="What the export holds as JSON.")
 @click.pass_obj
 def export_command(
@@ -33,9 +36,12 @@ def export_command(
     checked: Path | None,
     programmes: tuple[str, ...],
     from_scratch: bool,
+    keys: tuple[VerifierKey, ...],
     as_json: bool,
 ) -> None:
     """Write the events as Parquet segments with a manifest of their hashes, or check such an export.
+
+    Who signed the checkpoints in it is only checked with --key.
 
     It may run beside writers, be stopped and run again: it goes on where it was, and a later one adds what is new.
     """
@@ -44,7 +50,7 @@ def export_command(
     if checked is not None:
         if programmes or from_scratch:
             raise click.UsageError("--check checks all that is there: --programme and --from-scratch belong to --to")
-        _check(checked, as_json)
+        _check(checked, keys, as_json)
         return
     assert folder is not None
     with opened(settings) as workspace, progress_bar("exporting") as told:
@@ -62,10 +68,10 @@ def export_command(
     say(f"SHA-256 of {MANIFEST}: {report.manifest.sha256}")
 
 
-def _check(folder: Path, as_json: bool) -> None:
+def _check(folder: Path, keys: tuple[VerifierKey, ...], as_json: bool) -> None:
     try:
         with progress_bar("checking") as told:
-            manifest = check_export(folder, on_progress=told)
+            manifest = check_export(folder, keys=keys, on_progress=told)
     except ExportError as error:
         if as_json:
             show_json({"ok": False, "problem": str(error)})
@@ -75,6 +81,7 @@ def _check(folder: Path, as_json: bool) -> None:
         show_json({"ok": True, **_summary(manifest)})
         return
     _say_journals(manifest)
+    say_checkpoints(len(manifest.checkpoints), signed=bool(keys))
     say(f"The export is whole and unchanged: {count(manifest.events, 'event')}, manifest {manifest.sha256}.")
 
 

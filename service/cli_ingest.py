@@ -182,7 +182,7 @@ def _bar(files: Sequence[str]) -> Iterator[Callable[[Counts], None]]:
 
 @click.group("rejected")
 def rejected_group() -> None:
-    """See refused messages, and try them again."""
+    """See refused messages, try them again, and close them."""
 
 
 @rejected_group.command("list")
@@ -282,6 +282,20 @@ def rejected_retry(
         )
     if statuses["rejected"]:
         stop(EXIT_REJECTED)
+
+
+@rejected_group.command("close")
+@click.argument("numbers", nargs=-1, type=int, required=True)
+@click.pass_obj
+def rejected_close(settings: Settings, numbers: tuple[int, ...]) -> None:
+    """Resolve refused messages, by their NUMBERS, without trying them: because they were sent again corrected, or never
+    will be. They are kept as they are.
+    """
+    with opened(settings) as workspace:
+        closed = rejected.close(workspace.database, numbers)
+    say(f"Closed {count(len(closed), 'message')}.")
+    if not_open := sorted({*numbers} - {*closed}):
+        raise click.ClickException(f"not open: {', '.join(map(str, not_open))}")
 
 
 COMMANDS = (ingest_command, rejected_group)

@@ -66,6 +66,13 @@ def key_option(function: F) -> F:
     return option(function)
 
 
+def say_checkpoints(number: int, *, signed: bool) -> None:
+    """Say how many checkpoints agree with the events, if there are any or keys were given to check them."""
+    if number or signed:
+        by_whom = ", signed by keys that are trusted" if signed else "; who signed them was not checked (--key)"
+        say(f"Checkpoints that agree: {number:,}{by_whom}.")
+
+
 def key_file_option(function: F) -> F:
     """Add the option of the file with the private key."""
     option = setting_option(
@@ -363,12 +370,14 @@ def _event_of_command(cur: PgCursor, source: str, id_: str, journal: int | None,
 
 @proof_group.command("consistency")
 @click.option("--from", "first", type=click.IntRange(1), required=True, help="Events of the earlier checkpoint.")
-@click.option("--to-size", "second", type=click.IntRange(1), required=True, help="Events of the later checkpoint.")
+@click.option(
+    "--to-size", "second", type=click.IntRange(1), help="Events of the later checkpoint (default: the newest)."
+)
 @journal_options
 @TO_FILE
 @click.pass_obj
 def proof_consistency(
-    settings: Settings, first: int, second: int, journal: int | None, programme: str, file: Any
+    settings: Settings, first: int, second: int | None, journal: int | None, programme: str, file: Any
 ) -> None:
     """Prove that a later checkpoint continues an earlier one: that nothing before it was changed."""
     _write(settings, lambda cur: prove_consistency(cur, _one_journal(cur, journal, programme), first, second), file)

@@ -216,7 +216,9 @@ def _by(entry: StatementEntry) -> str:
 
 
 def _lots(entry: StatementEntry) -> str:
-    return ", ".join(f"{layer.lot} {layer.points}" for layer in entry.lots)
+    """Where the points came from or went: lots, and what was added to the arrears or taken off them."""
+    owed = [f"owed {entry.owed:+}"] if entry.owed else []
+    return ", ".join([*(f"{layer.lot} {layer.points}" for layer in entry.lots), *owed])
 
 
 def _read(

@@ -129,7 +129,7 @@ def _say_tiers(tiers: list[Tier]) -> None:
 @PROGRAMME
 @click.option("--as-of", type=INSTANT, required=True, help="The instant whose figures are restated.")
 @click.option("--known-at", type=INSTANT, required=True, help="When they were known first.")
-@click.option("--and", "known_again_at", type=INSTANT, required=True, help="When they were known again.")
+@click.option("--and", "again_at", type=INSTANT, help="When they were known again (default: now).")
 @click.option("--json", "as_json", is_flag=True, help="An object a line: the effects, then the difference.")
 @click.pass_obj
 def restate_command(
@@ -138,13 +138,14 @@ def restate_command(
     programme: str,
     as_of: datetime,
     known_at: datetime,
-    known_again_at: datetime,
+    again_at: datetime | None,
     as_json: bool,
 ) -> None:
     """Explain why figures as of an instant are others at a later time of knowing: by each event that came in between.
 
     The effects must come to the difference of two replays, figure by figure; exit code 1 if they do not.
     """
+    known_again_at = again_at or datetime.now(UTC)
     if known_again_at < known_at:
         raise click.UsageError("--and must not be before --known-at")
     explained: dict[str, int] = {}

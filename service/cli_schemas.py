@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -32,6 +32,31 @@ def schemas_generate(directory: Path) -> None:
 
     changed = write_contracts(directory)
     say(f"{count(len(contract_files()), 'contract')}, {len(changed)} of them changed.")
+
+
+@schemas_group.command("docs")
+@click.option(
+    "--to",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Directory of the pages, docs/reference in the source.",
+)
+@click.option(
+    "--examples",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory with a payload of each type, tests/contracts in the source (default: no examples).",
+)
+@click.pass_context
+def schemas_docs(context: click.Context, directory: Path, examples: Path | None) -> None:
+    """Write the reference of messages, events, terms, codes and commands as Markdown, made from the types and this
+    program.
+    """
+    from service.reference import reference_files, write_reference
+
+    pages = reference_files(cast(click.Group, context.find_root().command), examples)
+    changed = write_reference(directory, pages)
+    say(f"{count(len(pages), 'page')}, {len(changed)} of them changed.")
 
 
 @schemas_group.command("check")

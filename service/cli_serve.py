@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import click
 
 from audit.verify_proof import VerifierKey
 from service.cli_proofs import key_option
-from service.console import note, say
+from service.console import say
 from service.options import metrics_port_option
 from service.settings import Settings
 from service.watching import watched
 from service.workspace import opened
+
+_log = logging.getLogger(__name__)
 
 
 @click.command("serve")
@@ -82,9 +85,9 @@ def serve(
         url = f"http://{shown}:{listening.getsockname()[1]}"
         say(f"Listening on {url}, described at /v1/docs.")
         say(f"The web console is at {url}/console; sign in with a key: loyalty key create.")
-        note("Ctrl-C ends it.")
+        _log.info("Ctrl-C ends it.")
         server.serve(app, backend, listening)
-    note("Stopped: what was accepted is done.")
+        _log.info("Stopped: what was accepted is done.")
 
 
 COMMANDS: Final = (serve,)

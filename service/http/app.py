@@ -51,6 +51,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = (), errors: Exceptio
         state=State({"backend": backend}),
         exception_handlers={Exception: errors},
         openapi_config=openapi_config(),
+        logging_config=None,  # the log is set up by the command
         request_max_body_size=backend.limits.body_bytes,
     )
     add_bodies(app)

@@ -161,6 +161,19 @@ def test_a_retry_posts_what_was_refused_before(empty: Loyalty, five: str) -> Non
     assert listed.count("resolved") == 4
 
 
+def test_what_was_sent_again_corrected_is_closed(loyalty: Loyalty, five: str) -> None:
+    """A message that can never be posted as it came stays open until somebody closes it, and is kept."""
+    loyalty("ingest", five, exit_code=3)
+    (refused,) = [json.loads(line) for line in loyalty("rejected", "list", "--json").stdout.splitlines()]
+    number = str(refused["number"])
+    assert loyalty("rejected", "close", number).stdout == "Closed 1 message.\n"
+    assert loyalty("rejected", "list").stderr == "None.\n"
+    assert loyalty("rejected", "show", number, "--raw").stdout == FIVE[3]
+    again = loyalty("rejected", "close", number, "999", exit_code=1)
+    assert again.stdout == "Closed 0 messages.\n"
+    assert f"not open: {number}, 999" in again.stderr
+
+
 def test_a_retry_needs_to_know_of_what(loyalty: Loyalty) -> None:
     assert "give the numbers of refused messages, or --all" in loyalty("rejected", "retry", exit_code=2).stderr
 

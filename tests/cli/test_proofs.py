@@ -117,6 +117,8 @@ def test_proofs_are_written_and_checked_elsewhere(signing: Loyalty, tmp_path: Pa
     assert json.loads(command.read_text())["event"]["topic"] == "member-enrolled.v1"
     assert json.loads(signing("audit", "proof", "event", "2").stdout) == json.loads(event.read_text())
     signing("audit", "proof", "consistency", "--from", "3", "--to-size", "4", "--to", str(consistency))
+    newest = signing("audit", "proof", "consistency", "--from", "3").stdout
+    assert newest == consistency.read_text(), "the newest checkpoint where none is named"
     signing("audit", "proof", "verifier", str(program))
     for file in (event, command, consistency):
         ended = subprocess.run(
@@ -156,8 +158,12 @@ def test_an_auditor_who_may_only_read_proves_and_verifies(signing: Loyalty) -> N
 
 
 def test_verification_checks_signatures_with_keys(signing: Loyalty, tmp_path: Path) -> None:
+    assert "heckpoints" not in signing("audit", "verify").stdout
     signing("audit", "checkpoint")
-    signing("audit", "verify", "--key", vkey(signing))
+    unsigned = signing("audit", "verify").stdout
+    assert "Checkpoints that agree: 1; who signed them was not checked (--key)." in unsigned
+    signed = signing("audit", "verify", "--key", vkey(signing)).stdout
+    assert "Checkpoints that agree: 1, signed by keys that are trusted." in signed
     other = signing("audit", "key", "new", "--name", "loyalty.example", "--key-file", str(tmp_path / "other")).stdout
     signing.settings["LOYALTY_VERIFIER_KEYS"] = other.strip()
     report = signing.json("audit", "verify", exit_code=1)
@@ -165,6 +171,21 @@ def test_verification_checks_signatures_with_keys(signing: Loyalty, tmp_path: Pa
     signing.settings["LOYALTY_VERIFIER_KEYS"] = f"{other.strip()} {vkey(signing)}"
     signing("audit", "verify")
     signing("audit", "verify", "--key", "nonsense", exit_code=2)
+
+
+def test_an_export_is_checked_with_keys(signing: Loyalty, tmp_path: Path) -> None:
+    """Whoever made an export anew, hashes and all, cannot sign its checkpoints."""
+    folder, trusted = str(tmp_path / "export"), vkey(signing)
+    signing("export", "--to", folder)
+    assert "heckpoints" not in signing("export", "--check", folder).stdout
+    assert "Checkpoints that agree: 0" in signing("export", "--check", folder, "--key", trusted).stdout
+    signing("audit", "checkpoint")
+    signing("export", "--to", folder)
+    assert "Checkpoints that agree: 1; who signed" in signing("export", "--check", folder).stdout
+    assert "Checkpoints that agree: 1, signed" in signing("export", "--check", folder, "--key", trusted).stdout
+    other = signing("audit", "key", "new", "--name", "loyalty.example", "--key-file", str(tmp_path / "other")).stdout
+    refused = signing("export", "--check", folder, "--key", other.strip(), exit_code=1).stderr
+    assert ".txt: no key that you trust signed the checkpoint of 3 entries" in refused
 
 
 def test_witnesses_cosign(signing: Loyalty, tmp_path: Path) -> None:

@@ -79,3 +79,4 @@ def test_why_it_is_another_now(restated: tuple[Loyalty, str, str], which: tuple[
     assert last["difference"] == last["explained"]
     assert last["difference"]["purchased_minor"] == 8_000
     loyalty("audit", "restate", "--as-of", known_at, "--known-at", known_again_at, "--and", known_at, exit_code=2)
+    loyalty("audit", "restate", "--as-of", known_at, "--known-at", "2100-01-01T00:00:00Z", exit_code=2)  # after now

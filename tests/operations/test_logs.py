@@ -136,6 +136,20 @@ def test_a_consumer_that_meets_everything_bad(database: Database, database_dsn: 
         assert "Ada" not in text
 
 
+def test_the_server_logs_like_the_others(database_dsn: str) -> None:
+    loyalty = Loyalty(LOYALTY_DATABASE_URL=database_dsn, LOYALTY_LOG_FORMAT="json")
+    process = loyalty.start("serve", "--port", "0")
+    assert process.stdout is not None
+    port = process.stdout.readline().split()[2].rpartition(":")[2].rstrip(",")
+    wait_for(lambda: ask(int(port), "/v1/docs").status == 200)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    found = lines(errors)
+    assert {each["command"] for each in found} == {"serve"}
+    assert found[-1]["message"].startswith("Stopped")
+
+
 def send(kafka: Kafka, topic: str, messages: list[bytes]) -> None:
     with producer(kafka) as writer:
         assert isinstance(writer, KafkaProducer)
