@@ -24,6 +24,9 @@ from service.read_models import read_models
 from service.settings import Settings
 from service.workspace import opened
 
+RATE_EVENTS_MIN: Final = 10_000
+"""Below this many events the time is that of starting, and their rate tells nothing."""
+
 
 @click.group("audit")
 def audit_group() -> None:
@@ -64,7 +67,8 @@ def _say_report(report: VerifyReport, *, signed: bool) -> None:
         say(problem)
     if report.ok:
         cli_proofs.say_checkpoints(report.checkpoints, signed=signed)
-    rate = f", {report.events / report.seconds:,.0f} events a second" if report.seconds >= 1 else ""
+    is_telling = report.events >= RATE_EVENTS_MIN and report.seconds >= 1
+    rate = f", {report.events / report.seconds:,.0f} events a second" if is_telling else ""
     verdict = "Everything is as it was recorded" if report.ok else "NOT everything is as it was recorded"
     say(f"{verdict}: {count(report.events, 'event')} of {count(len(report.journals), 'journal')}{rate}.")
 

@@ -66,6 +66,7 @@ def consume_command(
         auto_enrol=auto_enrol,
         until_caught_up=until_caught_up,
     )
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # it takes a machine that is busy for a defect
     started = time.monotonic()
     with watched(settings, "consume", metrics_port) as watch:
         with (

@@ -9,13 +9,14 @@ from typing import Any, Final
 import click
 import msgspec
 
+from ledger.events import PointsClawedBack
 from service.console import EXIT_REJECTED, count, instant, say, show_json, stop
 from service.expiring import expire
 from service.instants import INSTANT
 from service.read_models import catch_up
 from service.settings import Settings
-from service.submitting import Given, command_options, programme_info, submit, submit_to
-from service.workspace import opened
+from service.submitting import Given, command_options, events_of, hand_over, programme_info, show_outcome, submit
+from service.workspace import Workspace, opened
 
 MEMBER = click.argument("member")
 POINTS = click.argument("points", type=int)
@@ -86,17 +87,34 @@ def return_(given: Given, member: str, lines: tuple[str, ...], currency: str | N
     parsed = [_line(line) for line in lines] or None
     with opened(given.settings) as workspace:
         info = programme_info(workspace, given.programme, given.settings)
-        submit_to(
+        _take_back(
             workspace,
             given,
             "return.v1",
-            f"Recorded the return of {member}.",
+            f"Recorded the return of {member}",
             programme=info.programme.programme,
             member=member,
             currency=currency or info.programme.currency,
             lines=parsed,
             **fields,
         )
+
+
+def _take_back(workspace: Workspace, given: Given, type_: str, did: str, **fields: Any) -> None:
+    """Hand over a command that takes points back, and say how many were there to take."""
+    message, outcome = hand_over(workspace, given, type_, **fields)
+    said = f"{did}."
+    if outcome.status == "posted":
+        found = [event for event in events_of(workspace, outcome) if isinstance(event, PointsClawedBack)]
+        owed, waived = sum(event.arrears for event in found), sum(event.waived for event in found)
+        taken = sum(event.due for event in found) - owed - waived
+        parts = [
+            f"{points_of(taken)} taken back",
+            f"{owed:,} owed" if owed else "",
+            f"{waived:,} waived" if waived else "",
+        ]
+        said = f"{did}: {', '.join(part for part in parts if part)}."
+    show_outcome(given, message, outcome, said)
 
 
 def _line(text: str) -> dict[str, Any]:
@@ -163,8 +181,9 @@ def release(given: Given, member: str, hold: str, **fields: Any) -> None:
 @command_options
 def clawback(given: Given, member: str, points: int, reason: str) -> None:
     """Take POINTS back from MEMBER for a reason other than a return, under the terms' return policy."""
-    did = f"Clawed back {points_of(points)} from {member}."
-    submit(given, "clawback.v1", did, member=member, points=points, reason=reason)
+    with opened(given.settings) as workspace:
+        did = f"Clawed back points of {member}"
+        _take_back(workspace, given, "clawback.v1", did, member=member, points=points, reason=reason)
 
 
 @click.command("adjust", context_settings={"ignore_unknown_options": True})

@@ -18,6 +18,7 @@ from msgspec import Struct
 from consumers.inbound import decode
 from ledger import codec
 from ledger.commands import AnyCommand
+from ledger.events import Event
 from ledger.programmes import ProgrammeInfo, read_programme
 from ledger.rejections import Rejection
 from ledger.store.journal import find_commands, read_light
@@ -95,6 +96,13 @@ def hand_over(workspace: Workspace, given: Given, type_: str, **fields: Any) -> 
     command, outcome = _handled(workspace, given, command)
     message["occurred_at"] = instant(command.occurred_at)
     return message, outcome
+
+
+def events_of(workspace: Workspace, outcome: Outcome) -> list[Event]:
+    """The events that a command recorded."""
+    with workspace.database.connection() as cursor:
+        rows = read_light(cursor, outcome.journal, after=outcome.first - 1, limit=outcome.last - outcome.first + 1)
+    return [codec.decode(row[3], row[4]) for row in rows]
 
 
 def _handled(workspace: Workspace, given: Given, command: AnyCommand) -> tuple[AnyCommand, Outcome]:

@@ -64,9 +64,17 @@ def test_a_purchase_is_returned(member: Loyalty) -> None:
     purchase = {"type": "purchase.v1", "id": "o-1", "source": "pos", "programme": "demo", "member": "M2",
                 "occurred_at": AT, "currency": "CNY", "lines": [line]}  # fmt: skip
     member("ingest", "-", input=json.dumps(purchase))
-    member("return", "M2", "--line", "A1:1:2800", "--at", "2026-02-02T00:00:00Z")
+    returned = member("return", "M2", "--line", "A1:1:2800", "--at", "2026-02-02T00:00:00Z").stdout
+    assert returned == "Recorded the return of M2: 168 points taken back.\n"
     member("return", "M2", "--purchase", "o-1", "--purchase-source", "pos", "--at", "2026-02-03T00:00:00Z")
     assert active(member, "M2") == 0
+
+
+def test_what_was_not_there_to_take_back_is_said(member: Loyalty) -> None:
+    said = member("clawback", "M1", "600", "--reason", "fraud", "--key", "c-1", "--at", LATER).stdout
+    assert said == "Clawed back points of M1: 500 points taken back, 100 waived.\n"
+    again = member("clawback", "M1", "600", "--reason", "fraud", "--key", "c-1", "--at", LATER).stdout
+    assert again.startswith("Nothing new")
 
 
 def test_claw_back_close_and_erase(member: Loyalty) -> None:
