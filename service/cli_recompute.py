@@ -36,7 +36,7 @@ def recompute_command(
     Accruals, returns and what paid for what are worked out again from the terms and purchases recorded. Exit code 1 if
     anything differs; each difference is named with the events (journal:position) behind it.
     """
-    open_engine = _engine(engine)
+    open_engine = engine_of(engine)
     with opened(settings) as workspace, tempfile.TemporaryDirectory(prefix="loyalty-recompute-") as work:
         if settings.database_url is None:
             catch_up(workspace.database)
@@ -47,14 +47,14 @@ def recompute_command(
         except (ExportError, PositionsDiffer) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        show_json({"ok": report.ok, "engine": engine, **msgspec.structs.asdict(report)})
+        show_json({"ok": report.ok, **msgspec.structs.asdict(report)})
     else:
         _say_report(report)
     if not report.ok:
         stop(EXIT_FAILURE)
 
 
-def _engine(name: str) -> Open:
+def engine_of(name: str) -> Open:
     """Engines are loaded when they are asked for: they are not installed with the ledger."""
     try:
         if name == "duckdb":

@@ -15,6 +15,8 @@ MEMORY_LIMIT: Final = "1GB"
 class DuckDBEngine:
     """A database that is used by one thread; DuckDB itself uses several."""
 
+    name = "duckdb"
+    version = duckdb.__version__
     dialect = "engine_duckdb.sql"
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -36,8 +38,9 @@ class DuckDBEngine:
 
 @contextmanager
 def duckdb_engine(work: Path, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[DuckDBEngine]:
-    """An engine that takes about `memory_limit`, and for what exceeds it files in the folder `work`. `threads`: None for
-    all cores.
+    """An engine that takes about `memory_limit`, and files in the folder `work` for what exceeds it.
+
+    `threads`: None for all cores.
     """
     connection = duckdb.connect(":memory:")
     try:
