@@ -28,6 +28,7 @@ from ledger.store.database import Database
 from ledger.store.migrations import migrate
 from projections import balances
 from projections.movements import Movement
+from service import cli_certificates
 from service.cli_certificates import certify_command
 from service.cli_recompute import recompute_command
 from service.read_models import catch_up, read_models
@@ -126,12 +127,11 @@ def test_a_result_that_is_another_is_named_even_if_it_is_signed(
             database.dsn, text, [KEY.verifier_key], read_models(), recomputing=recomputing
         ).problems
 
-    assert problems(right.result, right.sha256, 1) == []
-    assert problems({**right.result, "engine": "spark"}, right.sha256, 2) == []
-    assert problems(forged, right.sha256, 3) == [
+    assert problems({**right.result, "engine": "spark"}, right.sha256, 1) == []
+    assert problems(forged, right.sha256, 2) == [
         "the hash of the recomputation that it holds is not that of its result"
     ]
-    assert problems(forged, result_sha256(forged), 4) == [
+    assert problems(forged, result_sha256(forged), 3) == [
         "the recomputation that it holds is not what comes out here: totals"
     ]
 
@@ -222,7 +222,9 @@ def test_the_result_of_an_earlier_recomputation_is_certified_at_its_positions_al
     assert not (tmp_path / "certified-2.json").exists()
 
 
-def test_a_certificate_without_one_says_why(ledger: Ledger, database: Database, tmp_path: Path, key_file: Path) -> None:
+def test_a_certificate_without_one_says_why(
+    ledger: Ledger, database: Database, tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded(database, ledger)
     out = tmp_path / "january.json"
     given = ("--period", "2026-01", "--programme", "coffee", "--key-file", key_file, "--out", out)
@@ -235,3 +237,8 @@ def test_a_certificate_without_one_says_why(ledger: Ledger, database: Database, 
     check = ("--check", out, "--key", KEY.verifier_key)
     assert "It holds no recomputation: " in run(certify_command, database.dsn, *check).output
     run(certify_command, database.dsn, *given, "--no-recompute", "--recomputation", key_file, exit_code=2)
+    run(certify_command, database.dsn, *check, "--recomputation", key_file, exit_code=2)
+    out.unlink()
+    monkeypatch.setattr(cli_certificates, "find_spec", lambda name: None)
+    run(certify_command, database.dsn, *given)
+    assert held(out.read_text())["reason"].startswith("duckdb, which recomputes, is not installed")
