@@ -45,6 +45,7 @@ def duckdb_engine(work: Path, memory_limit: str = MEMORY_LIMIT, threads: int | N
     connection = duckdb.connect(":memory:")
     try:
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        connection.execute("SET enable_progress_bar = false")  # it is written to standard output, where JSON is due
         connection.execute(f"SET memory_limit = '{memory_limit}'; SET temp_directory = {_text(work / 'spilled')}")
         if threads is not None:
             connection.execute(f"SET threads = {threads:d}")
