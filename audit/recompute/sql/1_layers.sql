@@ -1,6 +1,7 @@
 -- Layers: every change of a layer of points, and the layers that are open (read model: lots).
 -- A layer is what of a lot became available at one instant; points that never expire do so in 9999.
 
+-- Every event that moves points, with the fields of all of them.
 CREATE TABLE movements AS
 SELECT journal, position, member, occurred_at, source, id, topic, said FROM said_movements;
 

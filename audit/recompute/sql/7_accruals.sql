@@ -32,6 +32,7 @@ SELECT programme, version, rule, CAST(split_part(fraction, '/', 1) AS DECIMAL(19
     CAST(split_part(fraction, '/', 2) AS DECIMAL(19, 0)) AS denominator
 FROM written_fractions;
 
+-- The accruals of purchases as they are written, and then the purchase and the terms of each.
 CREATE TABLE purchase_accruals AS
 SELECT * FROM said_earnings WHERE said.purchase IS NOT NULL;
 
