@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -11,17 +12,23 @@ import msgspec
 from msgspec import Struct
 
 from audit.certificates import (
+    ENGINE,
     FORMAT,
     Certificate,
     CertificateRefused,
     CertifiedJournal,
     CertifiedProjection,
     Progress,
+    Recomputation,
+    Recomputing,
     canonical,
     check_root,
+    found_wrong,
     read_journals,
     read_time_zone,
     rebuilt_digests,
+    result_sha256,
+    sizes_of,
 )
 from audit.verify_proof import Refused, VerifierKey, open_checkpoint, parse_note, signers
 from projections.protocol import Projection
@@ -30,13 +37,15 @@ from projections.rebuilt import TableDigest, session
 
 class CertificateCheck(Struct, frozen=True, kw_only=True):
     """What a check found: nothing, or what is wrong, a sentence each. `behind` are read models of this ledger that
-    could not be compared with it, which is no fault of the certificate.
+    could not be compared with it, which is no fault of the certificate. `is_recomputed`: its recomputation was
+    repeated.
     """
 
     certificate: Certificate
     signed_by: list[str]
     problems: list[str]
     behind: list[str]
+    is_recomputed: bool
 
 
 def read_certificate(text: str, keys: Sequence[VerifierKey]) -> tuple[Certificate, list[str]]:
@@ -95,14 +104,16 @@ def check_certificate(
     keys: Sequence[VerifierKey],
     projections: Sequence[Projection],
     *,
+    recomputing: Recomputing | None = None,
     threads: int = 2,
     on_progress: Progress = lambda done, total: None,
 ) -> CertificateCheck:
     """Check a certificate against this ledger, which may be one imported from an export: its signature and those of its
-    checkpoints, the events up to them, and every hash, which is computed again.
+    checkpoints, the events up to them, and every hash, which is computed again. The recomputation that it holds is
+    repeated by `recomputing`, unless that is None.
 
-    Raises CertificateRefused where it is none, or not signed by a key that is trusted; errors of
-    eventsourcing.persistence when the database fails.
+    Raises what `recomputing` does; CertificateRefused where it is none, or not signed by a key that is trusted; errors
+    of eventsourcing.persistence when the database fails.
     """
     certificate, signed_by = read_certificate(text, keys)
     problems, behind = _ledger_problems(dsn, certificate), list[str]()
@@ -115,13 +126,41 @@ def check_certificate(
             problems.append(f"the projection {certified.name} is of version {certified.version}, this program {here}")
         else:
             wanted.append(projection)
+    held = certificate.recomputation
+    if held.result is None or problems:
+        recomputing = None
+    elif recomputing is not None:
+        judged_at = datetime.fromisoformat(held.result["judged_at"])
+        recomputing.prepare(certificate.programme, sizes_of(certificate.journals), judged_at)
     if not problems:
-        digests, live = rebuilt_digests(dsn, certificate.journals, wanted, threads, on_progress)
+        digests, live = rebuilt_digests(dsn, certificate.journals, wanted, threads, recomputing, on_progress)
         for certified in certificate.projections:
             problems += _digest_problems(certified, digests[certified.name])
         problems += [words for one in live for words in one.differences]
         behind = [words for one in live for words in one.behind]
-    return CertificateCheck(certificate=certificate, signed_by=signed_by, problems=problems, behind=behind)
+    problems += _recomputation_problems(held, recomputing)
+    return CertificateCheck(
+        certificate=certificate,
+        signed_by=signed_by,
+        problems=problems,
+        behind=behind,
+        is_recomputed=recomputing is not None,
+    )
+
+
+def _recomputation_problems(held: Recomputation, recomputing: Recomputing | None) -> list[str]:
+    """What the recomputation that a certificate holds had found, and whether it is the same here."""
+    if held.result is None:
+        return []
+    problems = [f"the recomputation that it holds {words}" for words in found_wrong(held.result)]
+    if result_sha256(held.result) != held.sha256:
+        problems.append("the hash of the recomputation that it holds is not that of its result")
+    if recomputing is not None:
+        here = recomputing.result()
+        if result_sha256(here) != held.sha256:
+            others = ", ".join(name for name in here if name not in ENGINE and here[name] != held.result.get(name))
+            problems.append(f"the recomputation that it holds is not what comes out here: {others or 'what it names'}")
+    return problems
 
 
 def _ledger_problems(dsn: str, certificate: Certificate) -> list[str]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -36,6 +36,8 @@ from projections.rebuilt import LiveTables, Rebuilt, TableDigest, session
 FORMAT: Final = "loyalty-ledger/certificate/v1"
 ROWS_AT_ONCE: Final = 20_000
 NO_RECOMPUTATION: Final = "none was given"
+ENGINE: Final = ("engine", "engine_version")
+"""Parts of the result of a recomputation that differ by engine."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of events folded so far, and of all that are to be."""
@@ -93,9 +95,14 @@ class CertifiedProjection(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Recomputation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an independent recomputation came to; None where there was none, and why."""
+    """What an independent recomputation came to; None where there was none, and why.
+
+    `sha256` is over the canonical JSON of the result without the engine and its version, for every engine gives the
+    same.
+    """
 
     result: dict[str, Any] | None
+    sha256: str | None
     reason: str | None
 
 
@@ -112,6 +119,19 @@ class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tools: dict[str, str]
 
 
+class Recomputing(Protocol):
+    """An independent recomputation: told what is certified, given each journal rebuilt, it says what it came to."""
+
+    def prepare(self, programme: str, positions: Mapping[int, int], judged_at: datetime) -> None:
+        """Be told a programme, the positions of its journals, and the instant at which points are judged."""
+
+    def take(self, cur: PgCursor, journal: int) -> None:
+        """Be given a session with the tables of a journal, rebuilt to just its position. Called by several threads."""
+
+    def result(self) -> dict[str, Any]:
+        """Values of JSON: what was compared, and what was found."""
+
+
 # --- making one -----------------------------------------------------------------------------------------------------
 
 
@@ -124,18 +144,19 @@ def certify(
     key: SigningKey,
     *,
     trusted: Sequence[VerifierKey] = (),
-    recomputation: dict[str, Any] | None = None,
+    recomputing: Recomputing | None = None,
     no_recomputation: str = NO_RECOMPUTATION,
     threads: int = 2,
     on_progress: Progress = lambda done, total: None,
 ) -> str:
     """A signed certificate of a programme for the days from `from_on` until before `until_on`, as JSON.
 
-    Reads as the role that may only read. Each checkpoint must be signed by `key` or one of `trusted`. `recomputation`
-    is the result of one, as JSON has it; where there is none, `no_recomputation` says why.
+    Reads as the role that may only read. Each checkpoint must be signed by `key` or one of `trusted`. Where there
+    is nothing `recomputing`, `no_recomputation` says why. What a recomputation finds wrong is certified as found.
 
-    Raises CertificateRefused where a journal has no such checkpoint, its events are not those of the checkpoint, or
-    live tables are behind or not what the log gives; errors of eventsourcing.persistence when the database fails.
+    Raises what `recomputing` does; CertificateRefused where a journal has no such checkpoint, its events are not those
+    of the checkpoint, or live tables are behind or not what the log gives; errors of eventsourcing.persistence when the
+    database fails.
     """
     with session(dsn) as cur:
         period = Period(from_on=from_on, until_on=until_on, time_zone=read_time_zone(cur, programme))
@@ -144,7 +165,9 @@ def certify(
             for row in read_journals(cur, programme)
         ]
         tools = _tools(cur)
-    digests, live = rebuilt_digests(dsn, journals, projections, threads, on_progress)
+    if recomputing is not None:
+        recomputing.prepare(programme, sizes_of(journals), period.ends_at)
+    digests, live = rebuilt_digests(dsn, journals, projections, threads, recomputing, on_progress)
     problems = [words for one in live for words in (*one.differences, *one.behind)]
     if problems:
         raise CertificateRefused(f"the live read models are not what would be certified: {'; '.join(problems)}")
@@ -163,10 +186,40 @@ def certify(
             )
             for projection in projections
         ],
-        recomputation=Recomputation(result=recomputation, reason=no_recomputation if recomputation is None else None),
+        recomputation=_recomputed(recomputing, no_recomputation),
         tools=tools,
     )
     return _signed(certificate, key)
+
+
+def _recomputed(recomputing: Recomputing | None, reason: str) -> Recomputation:
+    if recomputing is None:
+        return Recomputation(result=None, sha256=None, reason=reason)
+    result = recomputing.result()
+    return Recomputation(result=result, sha256=result_sha256(result), reason=None)
+
+
+def result_sha256(result: Mapping[str, Any]) -> str:
+    """What `Recomputation.sha256` must be."""
+    kept = {name: value for name, value in result.items() if name not in ENGINE}
+    return sha256(canonical(kept).encode()).hexdigest()
+
+
+def found_wrong(result: Mapping[str, Any]) -> list[str]:
+    """What a recomputation found, in words; nothing where all is well."""
+    words = [
+        f"found {rows:,} of the rows of {name} to be other than their events give"
+        for name, rows in result["rows_differing"].items()
+        if rows
+    ]
+    if number := result["findings_count"]:
+        words.append(f"made {number:,} findings in what was decided")
+    return words
+
+
+def sizes_of(journals: Sequence[CertifiedJournal]) -> dict[int, int]:
+    """Position by journal."""
+    return {journal.journal: journal.size for journal in journals}
 
 
 def _signed(certificate: Certificate, key: SigningKey) -> str:
@@ -277,9 +330,12 @@ def rebuilt_digests(
     journals: Sequence[CertifiedJournal],
     projections: Sequence[Projection],
     threads: int,
+    recomputing: Recomputing | None,
     on_progress: Progress,
 ) -> tuple[dict[str, dict[str, dict[str, TableDigest]]], list[LiveTables]]:
-    """Digests by projection, journal and table, and how the live tables of each journal compare."""
+    """Digests by projection, journal and table, and how the live tables of each journal compare; each journal is given
+    to `recomputing` on the way.
+    """
     total, done, lock = sum(journal.size for journal in journals), 0, Lock()
 
     def count(events: int) -> None:
@@ -292,6 +348,8 @@ def rebuilt_digests(
         with session(dsn) as cur:
             rebuilt = Rebuilt(cur, journal.journal, projections)
             rebuilt.fold_to(journal.size, count)
+            if recomputing is not None:
+                recomputing.take(cur, journal.journal)
             return rebuilt.digests(), rebuilt.compare_live()
 
     with ThreadPoolExecutor(threads, thread_name_prefix="certify") as pool:

@@ -37,7 +37,7 @@ def reader(dsn: str) -> Iterator[PgCursor]:
             cur.execute(
                 "SET default_transaction_read_only = on; SET max_parallel_workers_per_gather = 0; SET jit = off"
             )
-            cur.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+            cur.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET client_encoding = 'UTF8'")
             yield cur
     except psycopg2.Error as error:
         raise translated(error) from error

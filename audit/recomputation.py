@@ -6,7 +6,7 @@ to their position, of an export that reaches that far. So nothing has to stand s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +34,13 @@ class PositionsDiffer(ValueError):
     """The read models, or the export, are not at a position where they can be compared."""
 
 
-class RecomputeReport(Struct, frozen=True, kw_only=True):
+class RecomputeReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was recomputed and how it compares. `positions` has, by journal, how far read models were compared;
     `totals`, by programme, points of all members at `judged_at`; `rows_differing`, by read model, how many rows differ.
     """
 
+    engine: str
+    engine_version: str
     positions: dict[int, int]
     events: int
     judged_at: datetime
@@ -70,29 +72,58 @@ def recompute_and_compare(
         programmes = [programme.programme for programme in given.programmes]
     with snapshot(dsn) as cur:
         reached = positions(cur, programmes)
-        live = write_rows(cur, _made(work / "live"), list(reached))
+        live = write_rows(cur, made(work / "live"), list(reached))
     folder = folder or work / "export"
     manifest = given or export(dsn, folder, programmes).manifest
-    journals = _journals(manifest, programmes)
+    journals = journals_of(manifest, programmes)
     cuts = _cuts(journals, reached)
     if given is not None:
         _check_same_log(dsn, folder, journals, cuts)
+    return report(
+        work,
+        engine,
+        folder,
+        journals,
+        cuts,
+        {name: [path] for name, path in live.items()},
+        judged_at=manifest.cut_at,
+        judged_upto={number: journal.size for number, journal in journals.items()},
+    )
+
+
+def report(
+    work: Path,
+    engine: Open,
+    folder: Path,
+    journals: Mapping[int, JournalExport],
+    cuts: Mapping[int, int],
+    live: Mapping[str, Sequence[Path]],
+    *,
+    judged_at: datetime,
+    judged_upto: Mapping[int, int],
+) -> RecomputeReport:
+    """Recompute read models from journals of the export in `folder` up to the positions `cuts`, and compare them with
+    the rows in the files `live`. The decisions of events up to `judged_upto` are judged by the whole export, because
+    journals may be cut between the two sides of a transfer.
+    """
     segments = [folder / segment.path for journal in journals.values() for segment in journal.segments]
     sizes = {number: journal.size for number, journal in journals.items()}
     is_whole = cuts == sizes
-    with engine(_made(work / "figures")) as one:
-        recompute(one, segments, cuts, _without_zone(manifest.cut_at), (*FIGURES, *(CHECKS if is_whole else ())))
+    with engine(made(work / "figures")) as one:
+        recompute(one, segments, cuts, _without_zone(judged_at), (*FIGURES, *(CHECKS if is_whole else ())))
         compared = _compared(one, live)
-        found = findings(one) if is_whole else None
+        found = findings(one, judged_upto) if is_whole else None
         totals = _totals(one)
     if found is None:
-        with engine(_made(work / "checks")) as other:
-            recompute(other, segments, sizes, _without_zone(manifest.cut_at), (*FIGURES, *CHECKS))
-            found = findings(other)
+        with engine(made(work / "checks")) as other:
+            recompute(other, segments, sizes, _without_zone(judged_at), (*FIGURES, *CHECKS))
+            found = findings(other, judged_upto)
     return RecomputeReport(
-        positions=cuts,
+        engine=one.name,
+        engine_version=one.version,
+        positions=dict(cuts),
         events=sum(cuts.values()),
-        judged_at=manifest.cut_at,
+        judged_at=judged_at,
         totals=totals,
         rows_compared={name: rows for name, (rows, _, _) in compared.items()},
         rows_differing={name: rows for name, (_, rows, _) in compared.items()},
@@ -102,11 +133,11 @@ def recompute_and_compare(
     )
 
 
-def _compared(engine: Engine, live: dict[str, Path]) -> dict[str, tuple[int, int, list[Difference]]]:
+def _compared(engine: Engine, live: Mapping[str, Sequence[Path]]) -> dict[str, tuple[int, int, list[Difference]]]:
     """Of each read model: how many rows it should have, how many differ, and the first of those."""
     compared = {}
     for model in MODELS:
-        engine.view(f"live_{model.name}", [live[model.name]])
+        engine.view(f"live_{model.name}", live[model.name])
         ((rows,),) = engine.rows(f"SELECT count(*) FROM recomputed_{model.name}")
         compared[model.name] = (rows, *differences(engine, model))
     return compared
@@ -122,7 +153,7 @@ def _totals(engine: Engine) -> dict[str, dict[str, int]]:
     return {programme: dict(zip(("members", *POINTS), sums, strict=True)) for programme, *sums in rows}
 
 
-def _journals(manifest: Manifest, programmes: Sequence[str] | None) -> dict[int, JournalExport]:
+def journals_of(manifest: Manifest, programmes: Sequence[str] | None) -> dict[int, JournalExport]:
     """The exported journals of programmes (None: all) by number."""
     known = [programme.programme for programme in manifest.programmes]
     if missing := set(programmes or ()) - set(known):
@@ -184,6 +215,7 @@ def _without_zone(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(tzinfo=None)
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
+    """A folder, made."""
     folder.mkdir(parents=True)
     return folder

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -98,15 +98,16 @@ _decode_common = msgspec.json.Decoder(_Common).decode
 
 # --- pages from the database -----------------------------------------------------------------------------------------
 
-# One row of big values a page: a message and a Python call for each event would cost more than all else.
+# One row of big values a page: a message and a Python call for each event would cost more than all else. Texts are as
+# the connection encodes them, which is UTF-8. A command records at least one event, so that 0 stands for no command.
 _PAGE = (
     "string_agg(int8send(position), ''), string_agg(int8send(originator_version), ''),"
     " string_agg(timestamptz_send(recorded_at), ''), string_agg(leaf_hash, ''),"
-    " string_agg(int4send(octet_length(originator_id)), ''), string_agg(convert_to(originator_id, 'UTF8'), ''),"
-    " string_agg(int4send(octet_length(topic)), ''), string_agg(convert_to(topic, 'UTF8'), ''),"
+    " string_agg(int4send(octet_length(originator_id)), ''), string_agg(originator_id, ''),"
+    " string_agg(int4send(octet_length(topic)), ''), string_agg(topic, ''),"
     " string_agg(int4send(octet_length(state)), ''), string_agg(state, ''),"
-    " string_agg(int4send((command_key IS NOT NULL)::int), ''), string_agg(uuid_send(command_key), ''),"
-    " string_agg(uuid_send(command_hash), ''), string_agg(int2send(command_events), '')"
+    " string_agg(uuid_send(command_key), ''), string_agg(uuid_send(command_hash), ''),"
+    " string_agg(int2send(coalesce(command_events, 0::smallint)), '')"
 )
 
 
@@ -126,14 +127,14 @@ def page_from_copy(data: bytes, whose: Whose, after: int) -> pa.RecordBatch:
     fields = _copied_fields(data)
     positions, versions, times, leaves = fields[:4]
     rows = len(positions) // 8
-    present, keys, hashes, counts = fields[10:]
-    commands = pc.cumulative_sum(_integers("i", present, pa.int32()))
-    numbers = pc.if_else(
-        _integers("i", present, pa.int32()).cast(pa.bool_()), pc.subtract(commands, 1), pa.scalar(None, pa.int32())
-    )
-    told = len(keys) // 16
-    if len(leaves) != rows * HASH_SIZE_BYTES or (len(hashes), len(counts)) != (told * 16, told * 2):
+    keys, hashes, counted = fields[10:]
+    counts = _integers("h", counted, pa.int16())
+    present = pc.not_equal(counts, 0)
+    told = pc.sum(present).as_py() or 0
+    if (len(leaves), len(keys), len(hashes)) != (rows * HASH_SIZE_BYTES, told * 16, told * 16):
         raise Refused(0, after + 1, f"or one of the {rows - 1} after it has columns that are no event's")
+    nothing = pa.scalar(None, pa.int32())
+    numbers = pc.if_else(present, pc.subtract(pc.cumulative_sum(present.cast(pa.int32())), 1), nothing)
     recorded: dict[str, pa.Array] = {
         "journal": pa.repeat(pa.scalar(whose.journal, pa.int32()), rows),
         "position": _integers("q", positions, pa.int64()),
@@ -145,7 +146,7 @@ def page_from_copy(data: bytes, whose: Whose, after: int) -> pa.RecordBatch:
         "leaf_hash": _fixed(leaves, HASH_SIZE_BYTES),
         "command_key": _fixed(keys, 16).take(numbers),
         "command_hash": _fixed(hashes, 16).take(numbers),
-        "command_events": _integers("h", counts, pa.int16()).take(numbers),
+        "command_events": pc.if_else(present, counts, pa.scalar(None, pa.int16())),
     }
     for name in ("stream", "topic", "state"):
         try:
@@ -160,7 +161,7 @@ def _copied_fields(data: bytes) -> list[bytes]:
     """The values of the one row of a binary COPY; an absent one is empty."""
     at = len(_COPY_SIGNATURE) + 2
     fields = []
-    for _ in range(14):
+    for _ in range(13):
         length = max(LENGTH.unpack_from(data, at)[0], 0)
         at += LENGTH.size
         fields.append(data[at : at + length])
@@ -175,7 +176,7 @@ def take_out(stream: pa.Array, state: pa.Array, after: int) -> dict[str, pa.Arra
     """
     commons: list[_Common] = []
     try:
-        for text in _slices(state):
+        for text in state.cast(pa.binary()).to_pylist():
             commons.append(_decode_common(text))
     except (msgspec.MsgspecError, RecursionError) as error:
         row = len(commons)
@@ -239,7 +240,7 @@ def leaf_hashes(page: pa.RecordBatch, fields: pa.Array, journal: int) -> list[by
     start = LEAF_PREFIX + CANONICAL_FORMAT + LENGTH.pack(4) + LENGTH.pack(journal) + LENGTH.pack(8)
     times = _big_endian("q", page.column("recorded_at").view(pa.int64()))
     data = pc.binary_join_element_wise(pa.scalar(start), times, fields, pa.scalar(b""))
-    return [sha256(entry).digest() for entry in _slices(data)]
+    return [sha256(entry).digest() for entry in data.to_pylist()]
 
 
 def check_recorded(page: pa.RecordBatch, leaves: Sequence[bytes], whose: Whose, after: int, since: int) -> None:
@@ -359,16 +360,3 @@ def _fixed(data: bytes | array[int], width: int) -> pa.Array:
 def _texts(lengths: bytes, data: bytes) -> pa.Array:
     ends = array("i", accumulate(_swapped(array("i", lengths)), initial=0))
     return pa.Array.from_buffers(pa.string(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(data)])
-
-
-def _slices(column: pa.Array) -> Iterator[bytes]:
-    """The bytes of each value of a column without nulls; copied, for views would keep the garbage collector busy."""
-    if not len(column):
-        return
-    _, ends, data = column.buffers()
-    offsets = array("i")
-    offsets.frombytes(ends[column.offset * 4 : (column.offset + len(column) + 1) * 4])
-    first = offsets[0]
-    whole = b"" if data is None else data[first : offsets[-1]].to_pybytes()
-    for start, end in pairwise(offsets):
-        yield whole[start - first : end - first]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,18 +26,26 @@ EXTRAS: Final = {"duckdb": "audit", "spark": "audit,spark"}
 @click.command("recompute")
 @click.option("--from", "folder", type=EXISTING_FOLDER, help="Use the export in this folder (default: make one).")
 @click.option("--engine", type=click.Choice(ENGINES), default="duckdb", show_default=True)
+@click.option("--master", help="The master URL of Spark, with --engine spark (default: local[*], all cores).")
 @click.option("--programme", "programmes", multiple=True, help="Only this one; may be repeated (default: all).")
 @click.option("--json", "as_json", is_flag=True, help="What was found as JSON.")
 @click.pass_obj
 def recompute_command(
-    settings: Settings, folder: Path | None, engine: str, programmes: tuple[str, ...], as_json: bool
+    settings: Settings,
+    folder: Path | None,
+    engine: str,
+    master: str | None,
+    programmes: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Recompute every figure from the events in SQL, and compare the read models with it row by row.
 
     Accruals, returns and what paid for what are worked out again from the terms and purchases recorded. Exit code 1 if
     anything differs; each difference is named with the events (journal:position) behind it.
     """
-    open_engine = _engine(engine)
+    if master is not None and engine != "spark":
+        raise click.UsageError("--master belongs to --engine spark")
+    open_engine = engine_of(engine, master)
     with opened(settings) as workspace, tempfile.TemporaryDirectory(prefix="loyalty-recompute-") as work:
         if settings.database_url is None:
             catch_up(workspace.database)
@@ -47,15 +56,15 @@ def recompute_command(
         except (ExportError, PositionsDiffer) as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        show_json({"ok": report.ok, "engine": engine, **msgspec.structs.asdict(report)})
+        show_json({"ok": report.ok, **msgspec.structs.asdict(report)})
     else:
         _say_report(report)
     if not report.ok:
         stop(EXIT_FAILURE)
 
 
-def _engine(name: str) -> Open:
-    """Engines are loaded when they are asked for: they are not installed with the ledger."""
+def engine_of(name: str, master: str | None = None) -> Open:
+    """Engines are loaded when they are asked for: they are not installed with the ledger. `master` is that of Spark."""
     try:
         if name == "duckdb":
             from audit.recompute.duckdb_engine import duckdb_engine
@@ -65,7 +74,7 @@ def _engine(name: str) -> Open:
     except ModuleNotFoundError as error:
         wanted = f"pip install 'loyalty-ledger[{EXTRAS[name]}]'"
         raise click.ClickException(f"{error.name} is not installed: {wanted}") from error
-    return spark_engine
+    return spark_engine if master is None else partial(spark_engine, master=master)
 
 
 def _say_report(report: RecomputeReport) -> None:

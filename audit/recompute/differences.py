@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec import Struct
@@ -107,13 +108,19 @@ def _behind(engine: Engine, model: Model) -> dict[tuple[tuple[Any, ...], str], t
     return found
 
 
-def findings(engine: Engine) -> tuple[int, list[Finding]]:
-    """How many events say something else than the rules give, and the first of each kind."""
+def findings(engine: Engine, upto: Mapping[int, int]) -> tuple[int, list[Finding]]:
+    """How many events say something else than the rules give, and the first of each kind; of each journal in `upto` up
+    to a position.
+    """
+    within = " OR ".join(f"journal = {journal:d} AND position <= {position:d}" for journal, position in upto.items())
     total, found = 0, []
     for table in FINDINGS:
-        ((count,),) = engine.rows(f"SELECT count(*) FROM {table}")
+        ((count,),) = engine.rows(f"SELECT count(*) FROM {table} WHERE {within}")
         total += count
-        rows = engine.rows(f"SELECT * FROM {table} ORDER BY journal, position, what LIMIT {ROWS_NAMED_MAX}")
+        rows = engine.rows(
+            f"SELECT * FROM {table} WHERE {within} ORDER BY journal, position, what, expected, recorded"
+            f" LIMIT {ROWS_NAMED_MAX}"
+        )
         found += [
             Finding(
                 kind=kind, event=f"{journal}:{position}", member=member, what=what, expected=expected, recorded=recorded

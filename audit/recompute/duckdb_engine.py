@@ -1,4 +1,4 @@
-"""The SQL files on DuckDB: its tables are in a file, and what does not fit into memory is written beside it."""
+"""The SQL files on DuckDB: its tables are in memory, and in files of a folder as far as they do not fit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ MEMORY_LIMIT: Final = "1GB"
 class DuckDBEngine:
     """A database that is used by one thread; DuckDB itself uses several."""
 
+    name = "duckdb"
+    version = duckdb.__version__
     dialect = "engine_duckdb.sql"
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -36,10 +38,14 @@ class DuckDBEngine:
 
 @contextmanager
 def duckdb_engine(work: Path, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[DuckDBEngine]:
-    """An engine whose database is in a file of the folder `work`, which has none yet. `threads`: None for all cores."""
-    connection = duckdb.connect(work / "recompute.duckdb")
+    """An engine that takes about `memory_limit`, and files in the folder `work` for what exceeds it.
+
+    `threads`: None for all cores.
+    """
+    connection = duckdb.connect(":memory:")
     try:
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        connection.execute("SET enable_progress_bar = false")  # it is written to standard output, where JSON is due
         connection.execute(f"SET memory_limit = '{memory_limit}'; SET temp_directory = {_text(work / 'spilled')}")
         if threads is not None:
             connection.execute(f"SET threads = {threads:d}")

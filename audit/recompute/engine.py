@@ -13,6 +13,8 @@ from audit.recompute.scripts import statements
 class Engine(Protocol):
     """DuckDB or Spark. What both understand the same is in the numbered files, what they do not in `dialect`."""
 
+    name: str
+    version: str
     dialect: str
     """The file of SQL that makes them alike."""
 

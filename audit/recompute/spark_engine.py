@@ -22,9 +22,11 @@ SETTINGS: Final = {
 class SparkEngine:
     """A session of Spark; its tables are Parquet files in its warehouse."""
 
+    name = "spark"
     dialect = "engine_spark.sql"
 
     def __init__(self, session: SparkSession) -> None:
+        self.version = session.version
         self._session = session
 
     def execute(self, statement: str) -> None:

@@ -315,3 +315,19 @@ def test_positions_that_cannot_agree_are_refused(
         twin.close()
     finally:
         other.close()
+
+
+# --- the engine ------------------------------------------------------------------------------------------------------
+
+
+def test_the_engine_writes_nothing_to_standard_output(tmp_path: Path) -> None:
+    """DuckDB would show how far statements of more than two seconds are, between the lines of JSON."""
+    with duckdb_engine(tmp_path) as engine:
+        assert engine.rows("SELECT current_setting('enable_progress_bar')") == [(False,)]
+
+
+def test_what_exceeds_the_memory_is_in_the_folder(tmp_path: Path) -> None:
+    with duckdb_engine(tmp_path, memory_limit="32MB", threads=1) as engine:
+        engine.execute("CREATE TABLE large AS SELECT range AS number, hash(range) AS hash FROM range(6000000)")
+        assert sum(path.stat().st_size for path in (tmp_path / "spilled").iterdir()) > 10_000_000
+        assert engine.rows("SELECT count(DISTINCT number % 1000), sum(number) FROM large") == [(1000, 17999997000000)]

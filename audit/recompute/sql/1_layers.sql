@@ -1,14 +1,15 @@
 -- Layers: every change of a layer of points, and the layers that are open (read model: lots).
 -- A layer is what of a lot became available at one instant; points that never expire do so in 9999.
 
-CREATE TABLE accruals AS
+-- Every event that moves points, with the fields of all of them.
+CREATE TABLE movements AS
+SELECT journal, position, member, occurred_at, source, id, topic, said FROM said_movements;
+
+CREATE TEMPORARY VIEW accruals AS
 SELECT journal, position, member, occurred_at, said.lot AS lot, said.points AS points,
     coalesce(said.repaid, 0) AS repaid, instant(said.available_at) AS available_at,
     coalesce(instant(said.expires_at), TIMESTAMP '9999-12-31 00:00:00') AS expires_at
-FROM said_accruals;
-
-CREATE TABLE movements AS
-SELECT journal, position, member, occurred_at, source, id, topic, said FROM said_movements;
+FROM movements WHERE topic = 'points-accrued.v1';
 
 -- Points taken from layers.
 CREATE TEMPORARY VIEW taken AS
@@ -35,6 +36,11 @@ SELECT journal, position, member, occurred_at,
 FROM movements
 WHERE topic IN ('points-transferred-in.v1', 'members-merged.v1', 'merge-undone.v1');
 
+-- Lots that adjustments open.
+CREATE TEMPORARY VIEW adjusted AS
+SELECT journal, position, member, lot_written(said.lot) AS part
+FROM movements WHERE topic = 'points-adjusted.v1' AND said.lot IS NOT NULL;
+
 CREATE TABLE layer_changes AS
 SELECT journal, position, member, lot, points - repaid AS points, occurred_at AS opened_at, available_at, expires_at
 FROM accruals WHERE points <> repaid
@@ -53,9 +59,9 @@ SELECT journal, position, member, part.lot, direction * part.points,
     coalesce(instant(part.expires_at), TIMESTAMP '9999-12-31 00:00:00')
 FROM moved
 UNION ALL
-SELECT journal, position, member, said.lot.lot, said.lot.points, instant(said.lot.opened_at),
-    instant(said.lot.available_at), coalesce(instant(said.lot.expires_at), TIMESTAMP '9999-12-31 00:00:00')
-FROM movements WHERE topic = 'points-adjusted.v1' AND said.lot IS NOT NULL;
+SELECT journal, position, member, part.lot, part.points, instant(part.opened_at), instant(part.available_at),
+    coalesce(instant(part.expires_at), TIMESTAMP '9999-12-31 00:00:00')
+FROM adjusted;
 
 CREATE TABLE open_layers AS
 SELECT journal, member, lot, available_at, expires_at, CAST(sum(points) AS BIGINT) AS points

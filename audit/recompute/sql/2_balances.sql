@@ -40,7 +40,8 @@ LEFT JOIN (
     SELECT journal, position, sum(part.points) AS points
     FROM (SELECT journal, position, explode(said.lots) AS part FROM movements WHERE said.side IS NOT NULL) AS parts
     GROUP BY journal, position
-) AS arrived USING (journal, position);
+) AS arrived USING (journal, position)
+WHERE topic <> 'points-accrued.v1';
 
 CREATE TABLE status_changes AS
 SELECT journal, position, member, CASE topic WHEN 'member-closed.v1' THEN 'closed'

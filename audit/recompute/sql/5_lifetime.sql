@@ -7,15 +7,16 @@ CREATE TABLE purchases AS
 SELECT said_purchases.journal, said_purchases.position, said_purchases.programme, said_purchases.member,
     said_purchases.source, said_purchases.id, said_purchases.occurred_at,
     local_day(said_purchases.occurred_at, zones.zone) AS day, said_purchases.said.terms AS terms,
-    coalesce(said_purchases.said.channel, '') AS channel, coalesce(said_purchases.said.store, '') AS store
+    coalesce(said_purchases.said.channel, '') AS channel, coalesce(said_purchases.said.store, '') AS store,
+    said_purchases.lines AS lines
 FROM said_purchases LEFT JOIN zones ON zones.programme = said_purchases.programme;
 
-CREATE TABLE purchase_lines AS
+CREATE TEMPORARY VIEW purchase_lines AS
 SELECT journal, position, member, one.number AS number, one.line.quantity AS quantity,
     one.line.amount_minor AS amount_minor, coalesce(one.line.category, '') AS category,
     one.line.cost_minor AS cost_minor, coalesce(one.line.tax_minor, 0) AS tax_minor,
     coalesce(one.line.discount_minor, 0) AS discount_minor, coalesce(one.line.reward, FALSE) AS reward
-FROM (SELECT journal, position, member, explode(lines) AS one FROM said_purchases) AS lines;
+FROM (SELECT journal, position, member, explode(lines) AS one FROM purchases) AS lines;
 
 CREATE TABLE returns AS
 SELECT journal, position, programme, member, source, id, occurred_at, said.amount_minor AS amount_minor,

@@ -32,6 +32,10 @@ SELECT programme, version, rule, CAST(split_part(fraction, '/', 1) AS DECIMAL(19
     CAST(split_part(fraction, '/', 2) AS DECIMAL(19, 0)) AS denominator
 FROM written_fractions;
 
+-- The accruals of purchases as they are written, and then the purchase and the terms of each.
+CREATE TABLE purchase_accruals AS
+SELECT * FROM said_earnings WHERE said.purchase IS NOT NULL;
+
 CREATE TABLE earnings AS
 SELECT earned.journal, earned.position, earned.programme, earned.member, earned.source, earned.id,
     earned.said.purchase AS purchase, earned.said.lot AS lot, earned.said.points AS points,
@@ -40,20 +44,19 @@ SELECT earned.journal, earned.position, earned.programme, earned.member, earned.
     CAST(earned.said.earned_on AS DATE) AS earned_on, purchases.position AS purchase_position,
     terms.rounding AS rounding, terms.stacking AS stacking, terms.caps.purchase AS cap_purchase,
     terms.caps.day AS cap_day, terms.caps.month AS cap_month, terms.version AS version
-FROM said_earnings AS earned
+FROM purchase_accruals AS earned
 LEFT JOIN purchases ON purchases.journal = earned.journal AND purchases.member = earned.member
     AND purchases.source = earned.source AND purchases.id = earned.said.purchase
-LEFT JOIN terms ON terms.programme = earned.programme AND terms.version = earned.said.terms
-WHERE earned.said.purchase IS NOT NULL;
+LEFT JOIN terms ON terms.programme = earned.programme AND terms.version = earned.said.terms;
 
 CREATE TEMPORARY VIEW earning_weights AS
 SELECT journal, position, one.number AS number, one.weight AS weight
-FROM (SELECT journal, position, explode(weights) AS one FROM said_earnings) AS weights;
+FROM (SELECT journal, position, explode(weights) AS one FROM purchase_accruals) AS weights;
 
 CREATE TEMPORARY VIEW earning_parts AS
 SELECT journal, position, one.number AS part, one.part.rules AS rules, one.part.base_minor AS base_minor,
     one.part.lines AS lines, one.part.rate AS rate, coalesce(one.part.multiplier, '1') AS multiplier
-FROM (SELECT journal, position, explode(parts) AS one FROM said_earnings) AS parts;
+FROM (SELECT journal, position, explode(parts) AS one FROM purchase_accruals) AS parts;
 
 CREATE TABLE part_numbers AS
 SELECT journal, position, part, base_minor, lines IS NULL AS is_every_line,

@@ -22,6 +22,9 @@ CREATE OR REPLACE MACRO collect_set(value) AS list(DISTINCT value) FILTER (value
 CREATE OR REPLACE MACRO array_join(list, separator) AS array_to_string(list, separator);
 -- Whole seconds and microseconds between two instants, as microseconds.
 CREATE OR REPLACE MACRO microseconds_between(earlier, later) AS epoch_us(later) - epoch_us(earlier);
+-- The lot that an adjustment opens, which is written whole where an accrual has its name only.
+CREATE OR REPLACE MACRO lot_written(written) AS from_json(written, '{"lot": "VARCHAR", "points": "BIGINT",
+    "opened_at": "VARCHAR", "available_at": "VARCHAR", "expires_at": "VARCHAR"}');
 -- The first day of a month.
 CREATE OR REPLACE MACRO month_of(day) AS CAST(date_trunc('month', day) AS DATE);
 
@@ -37,25 +40,19 @@ CREATE TEMPORARY VIEW said_programmes AS
 SELECT * EXCLUDE (state), from_json(state, '{"time_zone": "VARCHAR"}') AS said
 FROM events WHERE topic = 'programme-created.v1';
 
-CREATE TEMPORARY VIEW said_accruals AS
-SELECT * EXCLUDE (state), from_json(state, '{"lot": "VARCHAR", "points": "BIGINT", "repaid": "BIGINT",
-    "available_at": "VARCHAR", "expires_at": "VARCHAR"}') AS said
-FROM events WHERE topic = 'points-accrued.v1';
-
 CREATE TEMPORARY VIEW said_movements AS
 SELECT * EXCLUDE (state), from_json(state, '{"points": "BIGINT", "repaid": "BIGINT", "due": "BIGINT",
     "waived": "BIGINT", "arrears": "BIGINT", "arrears_written_off": "BIGINT", "side": "VARCHAR", "policy": "VARCHAR",
     "terms": "INTEGER", "purchase": "VARCHAR", "purchase_source": "VARCHAR",
-    "lot": {"lot": "VARCHAR", "points": "BIGINT", "opened_at": "VARCHAR", "available_at": "VARCHAR",
-        "expires_at": "VARCHAR"},
+    "lot": "VARCHAR", "available_at": "VARCHAR", "expires_at": "VARCHAR",
     "lots": [{"lot": "VARCHAR", "points": "BIGINT", "opened_at": "VARCHAR", "available_at": "VARCHAR",
         "expires_at": "VARCHAR"}],
     "allocations": [{"lot": "VARCHAR", "points": "BIGINT", "available_at": "VARCHAR", "expires_at": "VARCHAR"}],
     "restored": [{"lot": "VARCHAR", "points": "BIGINT", "available_at": "VARCHAR", "expires_at": "VARCHAR"}],
     "forfeited": [{"lot": "VARCHAR", "points": "BIGINT", "available_at": "VARCHAR", "expires_at": "VARCHAR"}]}') AS said
 FROM events WHERE topic IN (
-    'points-redeemed.v1', 'redemption-reversed.v1', 'points-held.v1', 'hold-captured.v1', 'hold-released.v1',
-    'points-expired.v1', 'points-clawed-back.v1', 'points-adjusted.v1', 'points-transferred-out.v1',
+    'points-accrued.v1', 'points-redeemed.v1', 'redemption-reversed.v1', 'points-held.v1', 'hold-captured.v1',
+    'hold-released.v1', 'points-expired.v1', 'points-clawed-back.v1', 'points-adjusted.v1', 'points-transferred-out.v1',
     'points-transferred-in.v1', 'members-merged.v1', 'merge-undone.v1', 'member-closed.v1', 'member-erased.v1');
 
 CREATE TEMPORARY VIEW said_merges AS

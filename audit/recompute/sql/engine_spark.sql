@@ -14,6 +14,10 @@ CREATE OR REPLACE TEMPORARY FUNCTION local_day(instant_utc TIMESTAMP_NTZ, zone S
 -- Whole seconds and microseconds between two instants, as microseconds.
 CREATE OR REPLACE TEMPORARY FUNCTION microseconds_between(earlier TIMESTAMP_NTZ, later TIMESTAMP_NTZ) RETURNS BIGINT
     RETURN unix_micros(CAST(later AS TIMESTAMP_LTZ)) - unix_micros(CAST(earlier AS TIMESTAMP_LTZ));
+-- The lot that an adjustment opens, which is written whole where an accrual has its name only.
+CREATE OR REPLACE TEMPORARY FUNCTION lot_written(written STRING)
+    RETURNS STRUCT<lot: STRING, points: BIGINT, opened_at: STRING, available_at: STRING, expires_at: STRING>
+    RETURN from_json(written, 'lot STRING, points BIGINT, opened_at STRING, available_at STRING, expires_at STRING');
 -- The first day of a month.
 CREATE OR REPLACE TEMPORARY FUNCTION month_of(day DATE) RETURNS DATE
     RETURN CAST(trunc(day, 'MONTH') AS DATE);
@@ -29,22 +33,17 @@ CREATE TEMPORARY VIEW said_programmes AS
 SELECT * EXCEPT (state), from_json(state, 'time_zone STRING') AS said
 FROM events WHERE topic = 'programme-created.v1';
 
-CREATE TEMPORARY VIEW said_accruals AS
-SELECT * EXCEPT (state), from_json(state, 'lot STRING, points BIGINT, repaid BIGINT, available_at STRING,
-    expires_at STRING') AS said
-FROM events WHERE topic = 'points-accrued.v1';
-
 CREATE TEMPORARY VIEW said_movements AS
 SELECT * EXCEPT (state), from_json(state, 'points BIGINT, repaid BIGINT, due BIGINT, waived BIGINT, arrears BIGINT,
     arrears_written_off BIGINT, side STRING, policy STRING, terms INT, purchase STRING, purchase_source STRING,
-    lot STRUCT<lot STRING, points BIGINT, opened_at STRING, available_at STRING, expires_at STRING>,
+    lot STRING, available_at STRING, expires_at STRING,
     lots ARRAY<STRUCT<lot STRING, points BIGINT, opened_at STRING, available_at STRING, expires_at STRING>>,
     allocations ARRAY<STRUCT<lot STRING, points BIGINT, available_at STRING, expires_at STRING>>,
     restored ARRAY<STRUCT<lot STRING, points BIGINT, available_at STRING, expires_at STRING>>,
     forfeited ARRAY<STRUCT<lot STRING, points BIGINT, available_at STRING, expires_at STRING>>') AS said
 FROM events WHERE topic IN (
-    'points-redeemed.v1', 'redemption-reversed.v1', 'points-held.v1', 'hold-captured.v1', 'hold-released.v1',
-    'points-expired.v1', 'points-clawed-back.v1', 'points-adjusted.v1', 'points-transferred-out.v1',
+    'points-accrued.v1', 'points-redeemed.v1', 'redemption-reversed.v1', 'points-held.v1', 'hold-captured.v1',
+    'hold-released.v1', 'points-expired.v1', 'points-clawed-back.v1', 'points-adjusted.v1', 'points-transferred-out.v1',
     'points-transferred-in.v1', 'members-merged.v1', 'merge-undone.v1', 'member-closed.v1', 'member-erased.v1');
 
 CREATE TEMPORARY VIEW said_merges AS
