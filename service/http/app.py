@@ -40,7 +40,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = ()) -> Litestar:
             *programme_reads.HANDLERS,
             *feed.HANDLERS,
         ],
-        guards=[guard],
+        before_request=guard,
     )
     app = Litestar(
         [api, *beside],

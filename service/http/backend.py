@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from eventsourcing.persistence import PersistenceError
@@ -18,7 +19,9 @@ from ledger.programmes import ProgrammeInfo, read_programme
 from ledger.store.database import Database, PgCursor
 from ledger.store.listener import Listener
 from ledger.submissions import Outcome, Submission
+from projections.balances import Balance, read_balances
 from projections.runner import Runner
+from service.http.group_read import GroupRead
 from service.http.key_ring import KeyRing
 from service.http.problems import problem
 from service.read_models import read_models
@@ -65,8 +68,11 @@ class Backend:
         self.queue = GroupCommit(workspace.ledger)
         self.stopping = threading.Event()
         self.streams = 0
+        self.balances = GroupRead(self.read, _read_balances)
+        """By journal and member."""
         self.freshness: dict[Any, Any] = {}
-        """What `service.http.reading` found a moment ago."""
+        self.refreshing: dict[Any, Any] = {}
+        """What `service.http.reading` found a moment ago, and what it is looking for."""
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
         self._programmes: dict[str, ProgrammeInfo] = {}
         self._follow = follow
@@ -198,6 +204,10 @@ class Backend:
         grown, self._grown = self._grown, asyncio.Event()
         if grown is not None:
             grown.set()
+
+
+def _read_balances(cursor: PgCursor, members: Sequence[tuple[int, str]]) -> list[Balance]:
+    return read_balances(cursor, members, datetime.now(UTC))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:

@@ -13,6 +13,7 @@ import uvicorn
 from litestar import Litestar
 
 from service.http.backend import Backend
+from service.http.connections import Connection
 
 BACKLOG: Final = 2_048
 KEEP_ALIVE_SECONDS: Final = 75
@@ -58,7 +59,7 @@ def serve(app: Litestar, backend: Backend, listening: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="on",
         access_log=False,
