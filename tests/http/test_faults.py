@@ -183,7 +183,7 @@ def test_a_stop_finishes_what_was_accepted_and_refuses_new(own: Server, key: str
 def test_many_idle_connections_and_a_slow_client_hold_nobody_up(database_dsn: str, key: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4 * IDLE_CONNECTIONS)), hard))
-    with Server(database_dsn, "--body-seconds", "0.5") as running:
+    with Server(database_dsn, "--client-seconds", "0.5") as running:
         create_programmes(running.url, key)
         api = Api(running.url, key)
         address = urlsplit(running.url)
