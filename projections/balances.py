@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -218,23 +219,23 @@ WHEN NOT MATCHED AND staged.points <> 0 THEN INSERT VALUES (%s, staged.member, s
 
 # Parsed and planned once a connection: that takes several times as long as running it.
 _PREPARE = """
-PREPARE read_balance (integer, text, timestamptz) AS
-WITH layers AS MATERIALIZED (
-    SELECT points, expires_at, available_at <= $3 AS available, expires_at <= $3 AS expired
-    FROM lots WHERE journal = $1 AND member = $2
-), next AS (
-    SELECT min(expires_at) AS expires_at FROM layers WHERE NOT expired AND expires_at < 'infinity'
-)
-SELECT status, version, position, held, spent, expired, arrears, figures.*
-FROM balances, (
-    SELECT coalesce(sum(points) FILTER (WHERE available AND NOT expired), 0)::bigint,
-        coalesce(sum(points) FILTER (WHERE NOT available AND NOT expired), 0)::bigint,
-        coalesce(sum(points) FILTER (WHERE expired), 0)::bigint,
-        (SELECT expires_at FROM next),
-        coalesce(sum(points) FILTER (WHERE expires_at = (SELECT expires_at FROM next)), 0)::bigint
-    FROM layers
+PREPARE read_balances (integer[], text[], timestamptz) AS
+SELECT wanted.member, coalesce(status, 'unknown'), coalesce(version, 0), coalesce(position, 0),
+    coalesce(held, 0), coalesce(spent, 0), coalesce(expired, 0), coalesce(arrears, 0), figures.*
+FROM unnest($1, $2) WITH ORDINALITY AS wanted (journal, member, number)
+LEFT JOIN balances USING (journal, member), LATERAL (
+    SELECT coalesce(sum(points) FILTER (WHERE available_at <= $3 AND expires_at > $3), 0)::bigint,
+        coalesce(sum(points) FILTER (WHERE available_at > $3 AND expires_at > $3), 0)::bigint,
+        coalesce(sum(points) FILTER (WHERE expires_at <= $3), 0)::bigint,
+        min(next_at),
+        coalesce(sum(points) FILTER (WHERE expires_at = next_at), 0)::bigint
+    FROM (
+        SELECT points, available_at, expires_at,
+            min(expires_at) FILTER (WHERE expires_at > $3 AND expires_at < 'infinity') OVER () AS next_at
+        FROM lots WHERE lots.journal = wanted.journal AND lots.member = wanted.member
+    ) layers
 ) figures
-WHERE journal = $1 AND member = $2
+ORDER BY wanted.number
 """
 _prepared: WeakSet[PgConnection] = WeakSet()
 """Connections that have it."""
@@ -246,14 +247,34 @@ def read_balance(cur: PgCursor, journal: int, member: str, at: datetime) -> Bala
     An instant in the past gives the layers of today as pending, available or expired then, as `ledger.figures` does;
     what had happened or was known by then is in `projections.as_of`.
     """
+    return read_balances(cur, [(journal, member)], at)[0]
+
+
+def read_balances(cur: PgCursor, members: Sequence[tuple[int, str]], at: datetime) -> list[Balance]:
+    """As `read_balance`, of members each in its journal, in their order: one round trip for all."""
     if cur.connection not in _prepared:
         cur.execute(_PREPARE)
         _prepared.add(cur.connection)
-    cur.execute("EXECUTE read_balance (%s, %s, %s)", (journal, member, at))
-    row = cur.fetchone()
-    if row is None:
-        row = ("unknown", *[0] * 9, None, 0)
-    status, version, position, held, spent, expired, arrears, active, pending, overdue, next_at, next_points = row
+    journals, names = [journal for journal, _ in members], [member for _, member in members]
+    cur.execute("EXECUTE read_balances (%s, %s, %s)", (journals, names, at))
+    return [_balance(*row) for row in cur.fetchall()]
+
+
+def _balance(
+    member: str,
+    status: str,
+    version: int,
+    position: int,
+    held: int,
+    spent: int,
+    expired: int,
+    arrears: int,
+    active: int,
+    pending: int,
+    overdue: int,
+    next_at: datetime | None,
+    next_points: int,
+) -> Balance:
     return Balance(
         member=member,
         status=status,

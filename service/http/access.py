@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 
 from service.http.backend import Backend
 from service.http.paths import decoded
@@ -46,34 +46,44 @@ def key_of(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey:
     return key
 
 
-async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+def header(connection: ASGIConnection[Any, Any, Any, Any], name: bytes) -> str:
+    """The first header of a name, which is given in lower case; "" where there is none."""
+    for key, value in connection.scope["headers"]:
+        if key == name:
+            return bytes(value).decode("latin-1")
+    return ""
+
+
+async def guard(request: Request[Any, Any, Any]) -> None:
     """Let a request pass whose key is known, for the programme of the path, of a role that may, and not used too often.
+
+    Called before a request is handled: as a guard of Litestar's own it would cost a copy of the handler each time.
 
     Raises Problem: 401 for no known key; 403 for another programme, whether there is such a one or not, and for a role
     that may not; 429 with the seconds to wait.
     """
-    roles: Roles | None = handler.opt.get(ROLES)
+    roles: Roles | None = request.scope["route_handler"].opt.get(ROLES)
     if roles is None:
         return
-    key = await _known_key(connection)
-    programme = connection.path_params.get("programme")
+    key = await _known_key(request)
+    programme = request.scope["path_params"].get("programme")
     if programme is None and key.programme is not None:
         raise problem("NOT_ALLOWED", "This needs a key for every programme.")
     if programme is not None and not key.is_for(decoded("programme", programme)):
         raise problem("NOT_ALLOWED", "The key is not for this programme.", field="programme")
     if key.role not in roles:
         raise problem("NOT_ALLOWED", f"The role {key.role} may not do this; {', '.join(sorted(roles))} may.")
-    seconds = backend_of(connection).keys.use(key)
+    seconds = backend_of(request).keys.use(key)
     if seconds:
         raise problem("TOO_MANY_REQUESTS", headers={"Retry-After": str(math.ceil(seconds))})
-    connection.scope["auth"] = key
+    request.scope["auth"] = key
 
 
-async def _known_key(connection: ASGIConnection[Any, Any, Any, Any]) -> ApiKey:
-    scheme, _, text = connection.headers.get("authorization", "").partition(" ")
+async def _known_key(request: Request[Any, Any, Any]) -> ApiKey:
+    scheme, _, text = header(request, b"authorization").partition(" ")
     if scheme.lower() != "bearer" or not text.isascii():
         raise problem("KEY_MISSING", headers={"WWW-Authenticate": "Bearer"})
-    backend = backend_of(connection)
+    backend = backend_of(request)
     found = backend.keys.known(text)
     if found is None:
         found = await backend.in_thread(lambda: backend.keys.look_up(text))

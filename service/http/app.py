@@ -43,7 +43,7 @@ def create_app(backend: Backend, *, beside: Sequence[Any] = (), errors: Exceptio
             *liability_reads.HANDLERS,
             *feed.HANDLERS,
         ],
-        guards=[guard],
+        before_request=guard,
     )
     app = Litestar(
         [api, *beside],

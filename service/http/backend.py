@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from eventsourcing.persistence import PersistenceError
@@ -19,8 +20,10 @@ from ledger.programmes import ProgrammeInfo, read_programme
 from ledger.store.database import Database, PgCursor
 from ledger.store.listener import Listener
 from ledger.submissions import Outcome, Submission
+from projections.balances import Balance, read_balances
 from projections.checkpoints import ProjectionOutdated
 from service.audit_runs import AuditRuns
+from service.http.group_read import GroupRead
 from service.http.key_ring import KeyRing
 from service.http.problems import problem
 from service.projector import Projector
@@ -36,13 +39,13 @@ _log = logging.getLogger(__name__)
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What a server takes: bytes of a body, seconds for one to arrive, requests a second of a key (and how many at
-    once beyond that), seconds to wait for a read model.
+    """What a server takes: bytes of a body, seconds that a client has to send one and to take what waits for it,
+    requests a second of a key (and how many at once beyond that), seconds to wait for a read model.
     """
 
     body_bytes: int = 1 << 20
     batch_bytes: int = 32 << 20
-    body_seconds: float = 30.0
+    client_seconds: float = 30.0
     requests_per_second: float = 10_000.0
     requests_at_once: int = 20_000
     wait_seconds: float = 10.0
@@ -76,8 +79,11 @@ class Backend:
         self.queue = GroupCommit(workspace.ledger)
         self.stopping = threading.Event()
         self.streams = 0
+        self.balances = GroupRead(self.read, _read_balances)
+        """By journal and member."""
         self.freshness: dict[Any, Any] = {}
-        """What `service.http.reading` found a moment ago."""
+        self.refreshing: dict[Any, Any] = {}
+        """What `service.http.reading` found a moment ago, and what it is looking for."""
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
         self._programmes: dict[str, ProgrammeInfo] = {}
         self._follow = follow
@@ -222,6 +228,10 @@ class Backend:
         grown, self._grown = self._grown, asyncio.Event()
         if grown is not None:
             grown.set()
+
+
+def _read_balances(cursor: PgCursor, members: Sequence[tuple[int, str]]) -> list[Balance]:
+    return read_balances(cursor, members, datetime.now(UTC))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:

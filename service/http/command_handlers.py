@@ -18,6 +18,7 @@ from ledger.commands import AnyCommand, RecordPurchase
 from ledger.rejections import Rejection
 from ledger.submissions import Malformed, Outcome, Submission
 from service.http.access import ROLES, TRADE, backend_of, key_of
+from service.http.answers import Encoded
 from service.http.backend import Limits
 from service.http.command_routes import CREATE_PROGRAMME, ROUTES, CommandRoute
 from service.http.description import POSITION_HEADER, PROBLEMS, operation_with_body
@@ -121,17 +122,17 @@ async def handle_command(
     )
     created = outcome.status == "posted" and not dry_run
     headers = {} if dry_run else {LEDGER_POSITION: f"{outcome.journal}:{outcome.last}"}
-    return Response(recorded, status_code=201 if created else 200, headers=headers)
+    return Encoded(msgspec.json.encode(recorded), status_code=201 if created else 200, headers=headers)
 
 
 async def read_body(request: Request[Any, Any, Any]) -> bytes:
     """The body of a request. Raises Problem where it takes too long to arrive, or its client leaves before it has."""
     limits: Limits = backend_of(request).limits
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with asyncio.timeout(limits.client_seconds):
             return await request.body()
     except TimeoutError:
-        raise problem("REQUEST_TIMEOUT", f"The body must arrive within {limits.body_seconds:g} s.") from None
+        raise problem("REQUEST_TIMEOUT", f"The body must arrive within {limits.client_seconds:g} s.") from None
     except HTTPException as error:
         if error.status_code >= 500:
             raise problem("REQUEST_INVALID", "The client left before its body had arrived.") from error
@@ -258,7 +259,7 @@ def _results(
         )
     headers = {LEDGER_POSITION: ",".join(f"{journal}:{last[journal]}" for journal in sorted(last))}
     body = msgspec.json.encode(Results(**counts, dry_run=dry_run, results=results))
-    return Response(body, headers={} if dry_run or not last else headers, media_type="application/json")  # type: ignore[arg-type]
+    return Encoded(body, headers={} if dry_run or not last else headers)
 
 
 def command_handlers(limits: Limits) -> list[HTTPRouteHandler]:

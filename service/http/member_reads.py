@@ -11,6 +11,7 @@ from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 
 from ledger.codec import MEMBER_STREAM
+from ledger.programmes import journal_of
 from ledger.store.database import PgCursor
 from ledger.values import FAR
 from projections.as_of import balance_as_of, statement_as_of
@@ -18,12 +19,13 @@ from projections.balances import Balance, OpenLot, read_balance, read_lots
 from projections.lifetime_reads import MemberLifetime, lifetime_as_of, read_lifetime
 from projections.satisfaction_members import LatestAnswer, read_latest_answers
 from projections.statement import StatementEntry, read_statement
-from service.http.access import FIGURES, MEMBER_FIGURES, ROLES
+from service.http.access import FIGURES, MEMBER_FIGURES, ROLES, backend_of
 from service.http.command_handlers import ProgrammeName
 from service.http.description import AS_OF_HEADERS, READ_PROBLEMS
 from service.http.log_events import EVENTS_MAX, LogEvent, read_stream
+from service.http.paths import decoded
 from service.http.problems import invalid
-from service.http.reading import read_member
+from service.http.reading import answered_with, encode, read_member
 
 PAGE_MAX: Final = 1_000
 
@@ -176,16 +178,29 @@ async def balance(
     as_known_at: AsKnownAt = None,
 ) -> Response[Balance]:
     """The points of a member now; with `as_of` or `as_known_at` those of the past, folded from the log."""
-    now = datetime.now(UTC)
     at, known = instant("as_of", as_of), instant("as_known_at", as_known_at)
+    if at is None and known is None:
+        return await _balance_now(request, programme, member, at_least)
 
     def read(cursor: PgCursor, _: Any, journal: int, name: str) -> Balance:
-        if at is None and known is None:
-            return read_balance(cursor, journal, name, now)
-        return balance_as_of(cursor, journal, name, at or now, known or FAR)
+        return balance_as_of(cursor, journal, name, at or datetime.now(UTC), known or FAR)
 
-    projection = "balances" if at is None and known is None else None
-    return await read_member(request, programme, member, projection, at_least, read)
+    return await read_member(request, programme, member, None, at_least, read)
+
+
+async def _balance_now(
+    request: Request[Any, Any, Any], programme: str, member: str, at_least: str | None
+) -> Response[Balance]:
+    """The read that there are most of."""
+    backend = backend_of(request)
+    info = await backend.programme(decoded("programme", programme))
+    name = decoded("member", member)
+    journal = journal_of(info, name)
+
+    async def find() -> bytes:
+        return encode(await backend.balances.read((journal, name)))
+
+    return await answered_with(request, info, [journal], "balances", at_least, find)
 
 
 @_member_route("lots", "ReadLots", MEMBER_FIGURES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ def keep_encoded(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
+@lru_cache(1_024)
 def decoded(name: str, part: str, characters_max: int = 64) -> str:
     """A part of a path as the text that it stands for. Raises Problem where it is no name that anything can have."""
     try:

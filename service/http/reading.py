@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from ledger.programmes import ProgrammeInfo, journal_of
 from ledger.store.database import PgCursor
-from service.http.access import backend_of
+from service.http.access import backend_of, header
+from service.http.answers import Encoded
 from service.http.backend import Backend
 from service.http.paths import decoded
 from service.http.problems import invalid, problem
@@ -30,7 +31,7 @@ T = TypeVar("T")
 Projections: TypeAlias = str | tuple[str, ...] | None
 """The read model that something is read from, or several; None: the log."""
 
-_encode: Final = msgspec.json.Encoder(decimal_format="string").encode
+encode: Final = msgspec.json.Encoder(decimal_format="string").encode
 
 
 class Freshness(Struct, frozen=True):
@@ -63,19 +64,29 @@ def read_freshness(cursor: PgCursor, projection: str | tuple[str, ...], journals
     )
 
 
-def _freshness(
-    backend: Backend, cursor: PgCursor, projections: tuple[str, ...], journals: Sequence[int], wanted: Mapping[int, int]
+async def _freshness(
+    backend: Backend, projections: tuple[str, ...], journals: Sequence[int], wanted: Mapping[int, int]
 ) -> Freshness:
-    """How far projections were a moment ago, where that is far enough; else now. Positions only move on, so what was
-    folded in then is in what is read after it.
+    """How far projections were a moment ago, where that is far enough; else now, looked up once for all who ask.
+
+    Positions only move on, so what was folded in then is in what is read after it.
     """
     name = projections, tuple(journals)
     known = backend.freshness.get(name)
+    if known is not None and time.monotonic() - known[0] < KNOWN_SECONDS and not known[1].lacks(wanted):
+        found: Freshness = known[1]
+        return found
+    looking: asyncio.Task[Freshness] | None = backend.refreshing.get(name)
+    if looking is None:
+        looking = backend.refreshing[name] = asyncio.create_task(_look_up(backend, projections, journals))
+        looking.add_done_callback(lambda _: backend.refreshing.pop(name))
+    return await asyncio.shield(looking)
+
+
+async def _look_up(backend: Backend, projections: tuple[str, ...], journals: Sequence[int]) -> Freshness:
     now = time.monotonic()
-    if known is not None and now - known[0] < KNOWN_SECONDS and not known[1].lacks(wanted):
-        return known[1]
-    found = read_freshness(cursor, projections, journals)
-    backend.freshness[name] = now, found
+    found = await backend.read(lambda cursor: read_freshness(cursor, projections, journals))
+    backend.freshness[projections, tuple(journals)] = now, found
     return found
 
 
@@ -146,59 +157,66 @@ async def answered(
 ) -> Response[Any]:
     """Read, as fresh as was asked for, and answer. Without a `projection` what is read is the log, which is fresh."""
     backend = backend_of(request)
+
+    def found() -> Awaitable[bytes]:
+        return backend.read(lambda cursor: encode(read(cursor)))
+
+    return await answered_with(request, info, journals, projection, at_least, found)
+
+
+async def answered_with(
+    request: Request[Any, Any, Any],
+    info: ProgrammeInfo,
+    journals: Sequence[int],
+    projection: Projections,
+    at_least: str | None,
+    find: Callable[[], Awaitable[bytes]],
+) -> Response[Any]:
+    """As `answered`, with the body that `find` finds."""
+    backend = backend_of(request)
     wanted = positions(at_least, info)
+    headers = {}
+    if projection is not None:
+        projections = (projection,) if isinstance(projection, str) else projection
+        headers = (await _fresh(backend, projections, sorted({*journals, *wanted}), wanted)).headers()
     try:
-        if projection is None:
-            found, headers = await backend.read(lambda cursor: _encode(read(cursor))), {}
-        else:
-            projections = (projection,) if isinstance(projection, str) else projection
-            found, headers = await _fresh(backend, projections, sorted({*journals, *wanted}), wanted, read)
+        found = await find()
     except ValueError as error:  # what a read refuses of its arguments
         raise invalid("query", str(error)) from error
     return tagged(request, found, headers)
 
 
 async def _fresh(
-    backend: Backend,
-    projections: tuple[str, ...],
-    journals: Sequence[int],
-    wanted: dict[int, int],
-    read: Callable[[PgCursor], Any],
-) -> tuple[bytes, dict[str, str]]:
+    backend: Backend, projections: tuple[str, ...], journals: Sequence[int], wanted: Mapping[int, int]
+) -> Freshness:
+    """How far projections are, as soon as that is far enough. Raises Problem where it is not in time."""
     deadline = time.monotonic() + backend.limits.wait_seconds
     pause = PAUSE_SECONDS
-
-    def attempt(cursor: PgCursor) -> tuple[Freshness, bytes | None]:
-        freshness = _freshness(backend, cursor, projections, journals, wanted)
-        return freshness, None if freshness.lacks(wanted) else _encode(read(cursor))
-
-    while True:
-        freshness, found = await backend.read(attempt)
-        if found is not None:
-            return found, freshness.headers()
+    while lacking := (freshness := await _freshness(backend, projections, journals, wanted)).lacks(wanted):
         if time.monotonic() >= deadline or backend.stopping.is_set():
-            lacking = ", ".join(
+            words = ", ".join(
                 f"journal {journal} is at {freshness.folded.get(journal, 0)}, {at} was asked for"
-                for journal, at in freshness.lacks(wanted).items()
+                for journal, at in lacking.items()
             )
             behind = f"After {backend.limits.wait_seconds:g} s {' or '.join(projections)} is behind"
-            detail = f"{behind}: {lacking}. loyalty project folds."
+            detail = f"{behind}: {words}. loyalty project folds."
             raise problem("NOT_THERE_YET", detail, headers=freshness.headers() | {"Retry-After": "1"})
         await asyncio.sleep(pause)
         pause = min(2 * pause, PAUSE_SECONDS_MAX)
+    return freshness
 
 
 def tagged(request: Request[Any, Any, Any], body: bytes, headers: dict[str, str]) -> Response[Any]:
     """An answer with the entity tag of its body; 304 without one where the client has it already."""
     tag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
     headers = headers | {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
-    if _has(request.headers.get("if-none-match"), tag):
-        return Response(None, status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+    if _has(header(request, b"if-none-match"), tag):
+        return Encoded(b"", status_code=304, headers=headers)
+    return Encoded(body, headers=headers)
 
 
-def _has(if_none_match: str | None, tag: str) -> bool:
-    if if_none_match is None:
+def _has(if_none_match: str, tag: str) -> bool:
+    if not if_none_match:
         return False
     known = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
     return tag in known or "*" in known
