@@ -155,6 +155,7 @@ def test_what_comes_to_be_said_in_another_terminal_is_compared(
         ("done (0.3 s).", "done (1,250.7 s)."),
         ("8fc2bb3a-9d1e-4f7b-8a5c-0123456789ab", "00000000-0000-0000-0000-00000000000a"),
     ],
+    ids=["spaces", "left out", "key", "instant", "day", "seconds", "uuid"],
 )
 def test_what_differs_from_run_to_run_matches(page: str, said: str) -> None:
     assert difference(page, said, STARTED) is None
