@@ -6,7 +6,6 @@ where the request is a form, its token was right.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -21,6 +20,7 @@ from litestar.handlers import BaseRouteHandler, get, post
 from ledger.programmes import ProgrammeInfo, journal_of
 from ledger.store.database import PgCursor
 from service.http.access import ROLES, Roles, backend_of
+from service.http.command_handlers import read_body
 from service.http.paths import decoded
 from service.http.problems import invalid, problem
 from service.http.reading import Freshness, read_freshness
@@ -227,11 +227,7 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise FormRefused
-    try:
-        async with asyncio.timeout(backend_of(request).limits.body_seconds):
-            body = await request.body()
-    except TimeoutError:
-        raise problem("REQUEST_TIMEOUT") from None
+    body = await read_body(request)
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX))
     except ValueError:
