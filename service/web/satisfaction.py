@@ -143,7 +143,7 @@ async def satisfaction(
         },
         errors=asked.errors,
         titles=FIGURE_TITLES,
-        drawn=DRAWN,
+        drawn={name: FIGURE_TITLES[name] for name in DRAWN},
         in_table=IN_TABLE,
         per_titles=PER_TITLES,
         by_titles=BY_TITLES,
