@@ -5,8 +5,8 @@ What a script, the content security policy or a request elsewhere does wrong in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -141,10 +141,9 @@ def test_charts_have_as_many_points_as_their_tables_have_figures(signed_in: Sign
 
 
 def test_axes_are_in_the_language_of_the_page(signed_in: SignedIn) -> None:
-    bought = datetime.now(UTC) - timedelta(days=3)
-    for locale, month in (("en-GB", f"{bought:%b %Y}"), ("zh-CN", f"{bought.year}年{bought.month}月")):
+    for locale, month in (("en-GB", re.compile(r"[A-Z][a-z]{2} \d")), ("zh-CN", re.compile(r"\d月"))):
         page = signed_in(locale=locale).page
-        page.goto(BASE)
+        page.goto(PAGES["objectives"])
         expect(page.locator(".xaxislayer-above").first).to_contain_text(month)
 
 
