@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo
 
 from litestar import Response
 from litestar.params import QueryParameter
@@ -104,11 +106,15 @@ def _past(at: datetime | None, known: datetime | None, now: datetime) -> Past | 
 
 def _chart(visit: Visit, lots: Lots) -> Chart:
     _ = visit.gettext
+    zone = ZoneInfo(visit.info.programme.time_zone)
+    points: Counter[date] = Counter()
+    for expiry in lots.expiries:
+        points[expiry.expires_at.astimezone(zone).date()] += expiry.points
     trace = {
         "type": "bar",
         "name": _("Points"),
-        "x": [expiry.expires_at for expiry in lots.expiries],
-        "y": [expiry.points for expiry in lots.expiries],
+        "x": list(points),
+        "y": list(points.values()),
         "marker": {"color": "--chart-1"},
     }
     layout = {"xaxis": {"type": "date", "tickformat": "%Y-%m-%d"}, "yaxis": {"rangemode": "tozero"}, "bargap": 0.4}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import json
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ledger.store.database import Database
 from service.http.problems import Problem
 from service.web.fields import instant_field
 from tests.cli.running import rows, wait_for
-from tests.http.serving import AT, Api, Server, enrolled, new, purchase
+from tests.http.serving import AT, TERMS, Api, Server, a_key, enrolled, new, purchase
 from tests.web.conftest import SignedIn
 from tests.web.story import BASE, MEMBER, member_path, refuse, tell
 
@@ -202,3 +204,23 @@ def test_a_refused_message_of_another_programme_is_not_there(
         assert answer.status_code in (400, 404), given
     other.client.post(path, data={"form_token": token, "code": ""})
     assert rows(server.dsn, f"SELECT attempts FROM rejected WHERE rejected_id = {number}") == [(1,)]
+
+
+def test_the_chart_of_lots_has_the_days_of_the_programme(signed_in: SignedIn, api: Api, keys: Database) -> None:
+    admin = Api(api.client.base_url.__str__(), a_key(keys, "admin", None), "tokyo")
+    created = {"id": "tokyo", "programme": "tokyo", "currency": "JPY", "time_zone": "Asia/Tokyo", "occurred_at": AT}
+    assert admin.client.post("/v1/programmes", json=created).status_code == 201
+    expiry = {"kind": "end_of_month", "after": "12M"}
+    document = {**TERMS, "currency": "JPY", "time_zone": "Asia/Tokyo", "earning": {"rate": "1", "expiry": expiry}}
+    terms = {"id": "terms", "occurred_at": AT, "document": document}
+    assert admin.post("terms", terms).status_code == 201
+    member = enrolled(admin)
+    body = purchase(member, 1_234) | {"currency": "JPY", "occurred_at": datetime.now(UTC).isoformat()}
+    admin.read(f"members/{member}/balance", admin.post("purchases", body))
+    admin.close()
+    page = signed_in("reader", None).get(f"/programmes/tokyo/members/{member}")
+    (chart,) = [json.loads(script) for script in page.scripts if script]
+    (day,) = chart["traces"][0]["x"]
+    assert date.fromisoformat(day).day == 1, "midnight at the end of a month, in Tokyo"
+    assert chart["traces"][0]["y"] == [1_234]
+    assert page.pairs["Revenue"].startswith("JP¥1,234 ")
