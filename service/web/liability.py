@@ -34,6 +34,7 @@ EVENTS_SHOWN: Final = 50
 ALWAYS_SHOWN: Final = ("earned", "redeemed", "expired")
 """Columns that are there even if all of it is 0; of the others, those are left out."""
 
+EVERYTHING: Final = N_("everything")
 COLUMN_TITLES: Final = {
     "earned": N_("Earned"),
     "in": N_("Came in"),
@@ -212,8 +213,8 @@ async def events(
         vintage=of,
         first=first,
         last=last,
-        column=COLUMN_TITLES.get(named, ""),
-        columns=COLUMN_TITLES,
+        column=COLUMN_TITLES.get(named, EVERYTHING),
+        columns=[("", EVERYTHING), *COLUMN_TITLES.items()],
         flows=FLOW_TITLES,
         unknown=UNKNOWN_VINTAGE,
         after=after,

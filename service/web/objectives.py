@@ -34,6 +34,7 @@ from service.objectives_figures import Objectives, read_objectives_figures
 from service.web.asked import Asked, Text
 from service.web.charts import Chart
 from service.web.languages import N_
+from service.web.last_days import today_of
 from service.web.visits import Visit, action, page
 
 WAIT_SECONDS: Final = 2.0
@@ -151,13 +152,12 @@ async def objectives(visit: Visit, objective: Text = "", as_of: Text = "") -> Re
     asked = Asked(visit)
     day = asked.day("as_of", as_of)
     found: Objectives | None = None
+    if day is not None and day > today_of(visit):
+        asked.errors["as_of"] = visit.gettext("must not be after today")
     if not asked.errors:
-        try:
-            found = await visit.read(
-                lambda cursor, info: read_objectives_figures(cursor, info, day), "steering" if day is None else None
-            )
-        except ValueError:
-            asked.errors["as_of"] = visit.gettext("must not be after today")
+        found = await visit.read(
+            lambda cursor, info: read_objectives_figures(cursor, info, day), "steering" if day is None else None
+        )
     reports = found.objectives if found else []
     drawn = next((one for one in reports if one.objective == objective), None)
     drawn = drawn or next((one for one in reports if one.periods), reports[0] if reports else None)

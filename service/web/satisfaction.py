@@ -143,7 +143,7 @@ async def satisfaction(
         },
         errors=asked.errors,
         titles=FIGURE_TITLES,
-        drawn=DRAWN,
+        drawn={name: FIGURE_TITLES[name] for name in DRAWN},
         in_table=IN_TABLE,
         per_titles=PER_TITLES,
         by_titles=BY_TITLES,
@@ -225,14 +225,12 @@ async def control_chart(
 
         def read(cursor: PgCursor, info: ProgrammeInfo) -> ControlChart:
             edges: dict[str, Any] = {"from_on": first, "until_on": until, "today": today}
-            return read_chart(cursor, info.journals, name, rules=judging, **edges)
+            try:
+                return read_chart(cursor, info.journals, name, rules=judging, **edges)
+            except ChartUnknown as error:
+                raise problem("NOT_FOUND", str(error), field="chart") from error
 
-        try:
-            found = await visit.read(read, "satisfaction")
-        except ChartUnknown as error:
-            raise problem("NOT_FOUND", str(error), field="chart") from error
-        except ValueError as error:
-            asked.errors["from_on"] = str(error)
+        found = await visit.read(read, "satisfaction")
     answer: Response[Any] = visit.render(
         "control_chart.html",
         asked.status,
