@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Request, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Request, Response, expect, sync_playwright
 
 ENVIRONMENT_VARIABLE: Final = "LOYALTY_TEST_CHROMIUM"
 EXECUTABLE: Final = os.environ.get(ENVIRONMENT_VARIABLE) or "/usr/bin/chromium"
@@ -23,6 +23,8 @@ SCREENSHOTS: Final = Path(
 LOOPBACK: Final = "127.0.0.1"
 NOBODY: Final = f"http://{LOOPBACK}:9"
 """A proxy that is not there: what is meant for elsewhere ends here, however it was asked for."""
+WAIT_MS_MAX: Final = 60_000.0
+expect.set_options(timeout=WAIT_MS_MAX)
 
 
 class BrowserUnavailable(RuntimeError):
@@ -39,6 +41,7 @@ class Window:
     def __init__(self, browser: Browser, **options: Any) -> None:
         self.faults: list[str] = []
         self.context = browser.new_context(**options)
+        self.context.set_default_timeout(WAIT_MS_MAX)
         self.context.on("console", self._on_console)
         self.context.on("weberror", lambda error: self.faults.append(f"exception: {error.error}"))
         self.context.on("dialog", self._on_dialog)

@@ -5,6 +5,7 @@ What a script, the content security policy or a request elsewhere does wrong in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,13 @@ def test_charts_have_as_many_points_as_their_tables_have_figures(signed_in: Sign
     page.goto(PAGES["objectives"])
     assert page.locator("#periods tbody tr").count() == WEEKS
     assert page.locator("figure.chart path.point").count() == WEEKS
+
+
+def test_axes_are_in_the_language_of_the_page(signed_in: SignedIn) -> None:
+    for locale, month in (("en-GB", re.compile(r"[A-Z][a-z]{2} \d")), ("zh-CN", re.compile(r"\d月"))):
+        page = signed_in(locale=locale).page
+        page.goto(PAGES["objectives"])
+        expect(page.locator(".xaxislayer-above").first).to_contain_text(month)
 
 
 # --- by keyboard ----------------------------------------------------------------------------------------------------

@@ -42,6 +42,31 @@
     };
   }
 
+  // How dates are written on axes; Plotly itself brings English only.
+  const patterns = {
+    zh: { date: "%Y-%m-%d", year: "%Y年", month: "%Y年%b", dayMonth: "%b%-d日", dayMonthYear: "%Y年%b%-d日" },
+  };
+
+  function locale() {
+    const name = document.documentElement.lang;
+    if (!(name in patterns)) return "en";
+    const names = (options, instants) => {
+      const format = new Intl.DateTimeFormat(name, { ...options, timeZone: "UTC" });
+      return instants.map((each) => format.format(each));
+    };
+    const months = Array.from({ length: 12 }, (_, month) => Date.UTC(2001, month, 1));
+    const days = Array.from({ length: 7 }, (_, day) => Date.UTC(2001, 0, 7 + day)); // from a Sunday on
+    const format = {
+      months: names({ month: "long" }, months),
+      shortMonths: names({ month: "short" }, months),
+      days: names({ weekday: "long" }, days),
+      shortDays: names({ weekday: "short" }, days),
+      ...patterns[name],
+    };
+    Plotly.register({ moduleType: "locale", name, dictionary: {}, format });
+    return name;
+  }
+
   function draw(figure) {
     const { traces, layout } = JSON.parse(figure.querySelector("script").textContent);
     const drawing = figure.querySelector(".drawing");
@@ -50,6 +75,7 @@
       responsive: true,
       displaylogo: false,
       displayModeBar: false,
+      locale: language,
     });
   }
 
@@ -58,6 +84,7 @@
   }
 
   document.body.append(probe);
+  const language = locale();
   drawAll();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 })();
