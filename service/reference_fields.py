@@ -110,7 +110,7 @@ def words_of(hint: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{each}`" if each else "empty" for each in arguments)
     if origin is list:
-        return f"list of {words_of(arguments[0])}"
+        return f"list of {words_of(arguments[0])}{'s' if _scalar(arguments[0]) else ''}"
     if origin is tuple:
         return f"[{', '.join(map(words_of, arguments))}]"
     if origin is dict:
@@ -143,7 +143,7 @@ def _constrained(hint: Any) -> str:
         if meta.max_length is not None and inner is str:
             words += f", {meta.min_length or 0} to {meta.max_length} characters"
         elif meta.max_length is not None:
-            words += f", {meta.min_length or 0} to {meta.max_length:,}"
+            words += f", {meta.min_length or 0} to {meta.max_length:,} of them"
     return words
 
 
