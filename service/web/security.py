@@ -12,6 +12,8 @@ from litestar import Request
 from litestar.datastructures import Cookie, MutableScopeHeaders
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.web.chart_library import style_hashes
+
 ROOT: Final = "/console"
 SESSION_COOKIE: Final = "loyalty_session"
 FORM_COOKIE: Final = "loyalty_form"
@@ -24,7 +26,7 @@ _POLICY: Final = "; ".join(
     (
         "default-src 'self'",
         "script-src 'self'",
-        "style-src 'self' 'unsafe-inline'",  # of charts, which set the style of what they draw
+        f"style-src 'self' {' '.join(style_hashes())}",
         "img-src 'self' data:",
         "object-src 'none'",
         "base-uri 'none'",

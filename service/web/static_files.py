@@ -14,6 +14,7 @@ from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
 from service.http.access import backend_of
+from service.web import chart_library
 from service.web.security import ROOT
 
 _TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -32,7 +33,7 @@ class StaticFile(Struct, frozen=True):
 def _places() -> dict[str, Traversable]:
     """Where the files are, by name: our own, and the library that draws charts, as its package has it."""
     own = {entry.name: entry for entry in files("service.web").joinpath("static").iterdir()}
-    return own | {"plotly.min.js": files("plotly").joinpath("package_data", "plotly.min.js")}
+    return own | {"plotly.min.js": chart_library.SCRIPT}
 
 
 @cache

@@ -92,6 +92,7 @@ def test_every_page_has_the_headers(pages: dict[str, Page]) -> None:
     for page in pages.values():
         policy = dict(part.strip().partition(" ")[::2] for part in page.headers["Content-Security-Policy"].split(";"))
         assert policy["default-src"] == policy["script-src"] == policy["form-action"] == "'self'"
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
         assert policy["frame-ancestors"] == policy["base-uri"] == policy["object-src"] == "'none'"
         assert page.headers["X-Content-Type-Options"] == "nosniff"
         assert page.headers["Referrer-Policy"] == "same-origin"
