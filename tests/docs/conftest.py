@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.relay import BALANCES_TOPIC, TOPIC
 from tests.broker import Kafka
 from tests.broker.fixtures import kafka
 from tests.cli.running import wait_for
@@ -56,18 +57,23 @@ def ledgers() -> Iterator[Ledgers]:
 
 
 @contextmanager
-def topics_removed(broker: Kafka | None) -> Iterator[None]:
-    """Remove the topics that a page made: the next one may give another ledger's the same names."""
+def topics_removed(broker: Kafka | None, page: Page) -> Iterator[None]:
+    """Remove the topics that a page makes: the next one may give another ledger's the same names."""
     if broker is None:
         yield
         return
     admin = broker.admin()
+    words = " ".join(block.text for block in page.blocks)
     try:
         before = set(admin.list_topics())
-        yield
-        if made := {name for name in set(admin.list_topics()) - before if not name.startswith("__")}:
-            admin.delete_topics(sorted(made))
-            wait_for(lambda: not made & set(admin.list_topics()))
+        try:
+            yield
+        finally:
+            new = set(admin.list_topics()) - before  # of others too, where the broker is not ours alone
+            made = {name for name in new if name in (TOPIC, BALANCES_TOPIC) or name.removesuffix(".dlq") in words}
+            if made:
+                admin.delete_topics(sorted(made))
+                wait_for(lambda: not made & set(admin.list_topics()))
     finally:
         admin.close()
 
@@ -79,7 +85,7 @@ def run_page(program: Path, ledgers: Ledgers, request: pytest.FixtureRequest) ->
     def run(page: Page) -> None:
         wants_kafka = "kafka" in page.comments
         broker: Kafka | None = request.getfixturevalue("kafka") if wants_kafka else None
-        with running(ledgers, program, page, broker) as under_way, topics_removed(broker):
+        with running(ledgers, program, page, broker) as under_way, topics_removed(broker, page):
             under_way.page(page)
 
     return run
