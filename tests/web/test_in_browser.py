@@ -128,7 +128,8 @@ def test_every_page_is_seen_whole_and_can_be_read(signed_in: SignedIn, language:
             assert found["wider"] == [], seen
             assert found["faint"] == [], seen
             assert found["unlabelled"] == [], seen
-            window.screenshot(f"{name}-{language}-{theme}-{width}")
+            if (theme, width) != ("dark", 390):  # of which nobody learns more, and it takes long
+                window.screenshot(f"{name}-{language}-{theme}-{width}")
 
 
 def test_charts_have_as_many_points_as_their_tables_have_figures(signed_in: SignedIn) -> None:
