@@ -17,7 +17,7 @@ from service.web.visits import THEMES, Visit, own_path
 PROGRAMMES_SHOWN_MAX: Final = 500
 KEY_CHARACTERS_MAX: Final = 200
 
-Next = Annotated[str, QueryParameter(query="next", max_length=2_000)]
+Next = Annotated[str, QueryParameter(query="next")]
 
 
 @get("/sign-in", name="console.sign-in")

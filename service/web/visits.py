@@ -35,6 +35,7 @@ SECTION: Final = "section"
 """The entry of a handler's `opt` that says which section of the navigation it belongs to."""
 THEMES: Final = ("light", "dark")
 FIELDS_MAX: Final = 200
+ADDRESS_CHARACTERS_MAX: Final = 2_000
 
 T = TypeVar("T")
 
@@ -241,4 +242,5 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
 def own_path(text: str) -> str:
     """An address to go to after a form: one of the console's own, or its first page."""
     inside = text == ROOT or text.startswith((f"{ROOT}/", f"{ROOT}?"))
-    return text if inside and text.isascii() and text.isprintable() and "\\" not in text else ROOT
+    plain = text.isascii() and text.isprintable() and "\\" not in text and len(text) <= ADDRESS_CHARACTERS_MAX
+    return text if inside and plain else ROOT

@@ -68,7 +68,7 @@ def test_after_signing_in_the_page_asked_for_is_shown(visitor: Visitor, keys: Da
 @pytest.mark.parametrize(
     "elsewhere",
     ["https://evil.example/", "//evil.example/", "/console\\@evil.example", "/v1/docs", "/consolevil",
-     "/console/\r\nSet-Cookie: a=b", "javascript:x"],
+     "/console/\r\nSet-Cookie: a=b", "javascript:x", "/console/" + "x" * 2_000],
 )  # fmt: skip
 def test_signing_in_leads_nowhere_else(visitor: Visitor, keys: Database, elsewhere: str) -> None:
     form = visitor.get("/sign-in", next=elsewhere).form("/sign-in")
