@@ -49,7 +49,7 @@ PAGES = {
 CHARTS = ("overview", "member", "pyramid", "satisfaction", "control-chart", "liability", "objectives")
 """Pages that draw."""
 DRAWN_TO_FIT = """() => [...document.querySelectorAll(".drawing")].every(
-    drawing => drawing.querySelector("svg")?.clientWidth <= drawing.clientWidth
+    drawing => Math.abs((drawing.querySelector("svg")?.clientWidth ?? 0) - drawing.clientWidth) <= 1
 )"""
 STOPS = """() => {
     const wanted = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']";
