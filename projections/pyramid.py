@@ -213,16 +213,21 @@ def _banded(alias: str) -> str:
     """Common table expressions that give each person its band in a period.
 
     `{alias}_banded` has person, band (number from 0), revenue, profit (None: unknown), `measured`, which is the one of
-    them that counts, and `value`, by which it was ranked (None: it was not).
+    them that counts, and `value`, by which it was ranked (None: it was not). Days are added up by member before it is
+    known whose they are now, so that not all of them are sorted.
     """
     return f"""
 {alias}_traded AS (
     SELECT coalesce(merged.person, days.member) AS person, sum(days.purchases) AS purchases,
-        sum(days.revenue_minor - days.returned_minor) AS revenue,
-        CASE WHEN sum(days.uncosted_lines) = 0 THEN sum(days.revenue_minor - days.returned_minor
-            - days.goods_cost_minor - days.attributed_cost_minor) END AS profit
-    FROM trade_days days LEFT JOIN merged ON merged.journal = days.journal AND merged.member = days.member
-    WHERE days.journal = ANY (%(journals)s) AND days.day >= %({alias}_from)s AND days.day < %({alias}_until)s
+        sum(days.revenue) AS revenue, CASE WHEN sum(days.uncosted_lines) = 0 THEN sum(days.profit) END AS profit
+    FROM (
+        SELECT journal, member, sum(purchases) AS purchases, sum(uncosted_lines) AS uncosted_lines,
+            sum(revenue_minor - returned_minor) AS revenue,
+            sum(revenue_minor - returned_minor - goods_cost_minor - attributed_cost_minor) AS profit
+        FROM trade_days
+        WHERE journal = ANY (%(journals)s) AND day >= %({alias}_from)s AND day < %({alias}_until)s
+        GROUP BY journal, member
+    ) days LEFT JOIN merged ON merged.journal = days.journal AND merged.member = days.member
     GROUP BY 1
 ), {alias}_persons AS (
     SELECT coalesce(merged.person, known.member) AS person, min(known.first_day) AS first_day,
