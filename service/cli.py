@@ -16,6 +16,7 @@ from ledger.store.migrations import MigrationError, migrate
 from service import (
     cli_audit,
     cli_config,
+    cli_events,
     cli_expected,
     cli_export,
     cli_ingest,
@@ -98,6 +99,7 @@ for module in (
     cli_members,
     cli_project,
     cli_reads,
+    cli_events,
     cli_satisfaction,
     cli_audit,
     cli_relay,

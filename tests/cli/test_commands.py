@@ -77,6 +77,23 @@ def test_what_was_not_there_to_take_back_is_said(member: Loyalty) -> None:
     assert again.startswith("Nothing new")
 
 
+def test_events_are_shown_as_they_were_recorded(member: Loyalty) -> None:
+    listed = [json.loads(line) for line in member("events", "--json").stdout.splitlines()]
+    assert [(each["journal"], each["position"]) for each in listed] == [(1, n) for n in range(1, len(listed) + 1)]
+    mine = [json.loads(line) for line in member("events", "M1", "--json").stdout.splitlines()]
+    assert mine == [each for each in listed if each["stream"] == "member-M1"]
+    assert [each["version"] for each in mine] == list(range(1, len(mine) + 1))
+    second = mine[1]
+    (one,) = member("events", "M1", "--from", f"1:{second['position']}", "--limit", "1", "--json").stdout.splitlines()
+    assert json.loads(one) == second
+    head, row = member("events", "M1", "--limit", "1").stdout.splitlines()
+    shown = dict(zip(head.split("\t"), row.split("\t"), strict=True))
+    assert (shown["topic"], shown["stream"], shown["version"]) == ("member-enrolled.v1", "member-M1", "1")
+    assert shown["id"] == mine[0]["data"]["id"]
+    assert member("events", "nobody").stderr == "None.\n"
+    assert "is not one of the programme's" in member("events", "--from", "7:1", exit_code=2).stderr
+
+
 def test_claw_back_close_and_erase(member: Loyalty) -> None:
     member("clawback", "M1", "100", "--reason", "fraud", "--at", LATER)
     assert active(member) == 400
