@@ -69,8 +69,10 @@ class Agreement(Struct, frozen=True, kw_only=True):
     balances_arrears: int
 
     @property
-    def agrees(self) -> bool:
-        """Whether there is no difference."""
+    def agrees(self) -> bool | None:
+        """Whether there is no difference; None where one has folded in what the other has not yet."""
+        if not self.comparable:
+            return None
         return (self.points, self.arrears) == (self.balances_points, self.balances_arrears)
 
 

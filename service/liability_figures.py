@@ -40,13 +40,15 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 
 
 class Liability(Struct, frozen=True, kw_only=True):
-    """The roll-forward of a programme, and whether all of it, whatever the range, agrees with the balances."""
+    """The roll-forward of a programme, and whether all of it, whatever the range, agrees with the balances; None where
+    they are not of the same events yet.
+    """
 
     programme: str
     currency: str
     roll_forward: RollForward
     agreement: Agreement
-    agrees: bool
+    agrees: bool | None
 
 
 class ExpectedBreakage(Struct, frozen=True, kw_only=True):
