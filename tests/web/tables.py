@@ -1,9 +1,11 @@
-"""Tables of pages, as the texts and the links of their cells."""
+"""Tables of pages, as the texts and the links of their cells; and waiting for what they show."""
 
 from __future__ import annotations
 
 from html.parser import HTMLParser
 
+from tests.cli.running import wait_for
+from tests.http.serving import Api
 from tests.web.browsing import Page
 
 
@@ -67,3 +69,8 @@ def refused_field(page: Page, name: str) -> str:
     beside = field["aria-describedby"]
     start = page.html.index(f'id="{beside}"')
     return page.html[page.html.index(">", start) + 1 : page.html.index("</span>", start)]
+
+
+def folded(api: Api, path: str, position: str) -> None:
+    """Wait until a read of the API has what was written up to a position, however busy the machine is."""
+    wait_for(lambda: api.get(path, params={"at_least": position}).status_code == 200)

@@ -12,7 +12,7 @@ from tests.http.serving import Api
 from tests.http.test_liability import three_months
 from tests.web.browsing import Page, Visitor
 from tests.web.conftest import SignedIn
-from tests.web.tables import Cell, lines, refused_field, table
+from tests.web.tables import Cell, folded, lines, refused_field, table
 
 BASE = "/programmes/club/liability"
 
@@ -21,7 +21,7 @@ BASE = "/programmes/club/liability"
 def owed(api: Api) -> httpx.Response:
     """The last write of a history over three months, folded in."""
     last = three_months(api)
-    api.read("liability", last)
+    folded(api, "liability", last.headers["Ledger-Position"])
     return last
 
 

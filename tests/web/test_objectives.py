@@ -11,7 +11,7 @@ import pytest
 from tests.http.serving import Api
 from tests.web.browsing import Page, Visitor
 from tests.web.conftest import SignedIn
-from tests.web.tables import lines, refused_field, table
+from tests.web.tables import folded, lines, refused_field, table
 
 BASE = "/programmes/club/objectives"
 HOSTILE = "<b>late</b> & \"answers'"
@@ -35,7 +35,7 @@ def measured(api: Api) -> None:
         done(api, "nonconformities", id=name, what=f"{HOSTILE} {name}", owner="bob", due_on=day(due),
              occurred_at=f"{day(-5)}T10:00:00Z")  # fmt: skip
     last = done(api, "nonconformities", id="to correct", what="to correct", owner="bob", due_on=day(3))
-    api.read("objectives", last)
+    folded(api, "objectives", last.headers["Ledger-Position"])
 
 
 def done(api: Api, path: str, **fields: Any) -> httpx.Response:

@@ -9,7 +9,7 @@ import pytest
 from tests.http.serving import Api, enrolled, purchase
 from tests.web.browsing import Visitor
 from tests.web.conftest import SignedIn
-from tests.web.tables import lines, refused_field, table
+from tests.web.tables import folded, lines, refused_field, table
 
 BASE = "/programmes/club/pyramid"
 LATER = {"from_on": "2026-02-01", "until_on": "2026-03-01"}
@@ -31,7 +31,7 @@ def traded(api: Api) -> None:
     body = {"id": "bands", "occurred_at": "2026-03-01T10:00:00Z", "inactive_after_days": 365, "bands": bands}
     last = api.post("analyses", body)
     assert last.status_code == 201, last.text
-    api.read("value", last)
+    folded(api, "value", last.headers["Ledger-Position"])
 
 
 @pytest.fixture(scope="module")
