@@ -25,11 +25,11 @@ from service.workspace import opened
     "--wait", type=click.FloatRange(0, 60), default=10.0, show_default=True, help="Seconds that at_least waits for."
 )
 @click.option(
-    "--body-seconds",
+    "--client-seconds",
     type=click.FloatRange(0.1),
     default=30.0,
     show_default=True,
-    help="For a body to arrive.",
+    help="For a body to arrive, and for an answer to be taken.",
 )
 @click.option(
     "--requests-per-second",
@@ -46,7 +46,7 @@ def serve(
     port: int,
     project: bool | None,
     wait: float,
-    body_seconds: float,
+    client_seconds: float,
     requests_per_second: float,
     metrics_port: int | None,
 ) -> None:
@@ -63,7 +63,7 @@ def serve(
         follow = settings.database_url is None if project is None else project
         limits = Limits(
             wait_seconds=wait,
-            body_seconds=body_seconds,
+            client_seconds=client_seconds,
             requests_per_second=requests_per_second,
             requests_at_once=max(1, round(2 * requests_per_second)),
         )

@@ -37,13 +37,13 @@ _log = logging.getLogger(__name__)
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What a server takes: bytes of a body, seconds for one to arrive, requests a second of a key (and how many at
-    once beyond that), seconds to wait for a read model.
+    """What a server takes: bytes of a body, seconds that a client has to send one and to take what waits for it,
+    requests a second of a key (and how many at once beyond that), seconds to wait for a read model.
     """
 
     body_bytes: int = 1 << 20
     batch_bytes: int = 32 << 20
-    body_seconds: float = 30.0
+    client_seconds: float = 30.0
     requests_per_second: float = 10_000.0
     requests_at_once: int = 20_000
     wait_seconds: float = 10.0

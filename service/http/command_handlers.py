@@ -129,10 +129,10 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     """The body of a request. Raises Problem where it takes too long to arrive, or its client leaves before it has."""
     limits: Limits = backend_of(request).limits
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with asyncio.timeout(limits.client_seconds):
             return await request.body()
     except TimeoutError:
-        raise problem("REQUEST_TIMEOUT", f"The body must arrive within {limits.body_seconds:g} s.") from None
+        raise problem("REQUEST_TIMEOUT", f"The body must arrive within {limits.client_seconds:g} s.") from None
     except HTTPException as error:
         if error.status_code >= 500:
             raise problem("REQUEST_INVALID", "The client left before its body had arrived.") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -12,7 +14,7 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from ledger.programmes import ProgrammeInfo
-from ledger.store.database import PgCursor
+from ledger.store.database import PgCursor, sentence
 from service.http.access import FIGURES, ROLES, backend_of
 from service.http.backend import Backend
 from service.http.command_handlers import ProgrammeName
@@ -20,12 +22,13 @@ from service.http.description import READ_PROBLEMS
 from service.http.log_events import EVENTS_MAX, LogEvent, cursor_text, cursors_of, moved, read_changes
 from service.http.member_reads import read_route
 from service.http.paths import decoded
-from service.http.problems import problem
+from service.http.problems import problem, problem_of
 from service.http.reading import read_programme
 
 STREAM_PAGE: Final = 200
 KEEP_ALIVE_SECONDS: Final = 15.0
 RETRY_MS: Final = 1_000
+_log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 
 After = Annotated[
@@ -97,11 +100,20 @@ async def _events(backend: Backend, cursors: dict[int, int]) -> AsyncIterator[by
         while not backend.stopping.is_set():
             grown = backend.growth()
             after = cursors
-            found = await backend.read(lambda cursor, after=after: read_changes(cursor, after, STREAM_PAGE))
+            try:
+                found = await backend.read(lambda cursor, after=after: read_changes(cursor, after, STREAM_PAGE))
+            except Exception as error:
+                if problem_of(error).details.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                _log.warning("a stream ends, to be asked for again: the database failed: %s", sentence(error))
+                return
+            messages = []
             for event in found:
                 cursors = moved(cursors, (event,))
-                yield _message(event, cursor_text(cursors))
-            if not found and not await backend.wait_for(grown, KEEP_ALIVE_SECONDS):
+                messages.append(_message(event, cursor_text(cursors)))
+            if messages:
+                yield b"".join(messages)
+            elif not await backend.wait_for(grown, KEEP_ALIVE_SECONDS):
                 yield b": still here\n\n"
     finally:
         backend.streams -= 1

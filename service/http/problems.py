@@ -26,11 +26,16 @@ REQUEST_CODES: Final[dict[str, tuple[int, str]]] = {
     "NOT_ALLOWED": (403, "The key is not for this programme, or its role may not do this."),
     "NOT_FOUND": (404, "There is nothing at this path."),
     "METHOD_NOT_ALLOWED": (405, "The path does not take this method."),
+    "HEAD_TOO_LARGE": (431, "The head of the request is too large."),
     "REQUEST_TIMEOUT": (408, "The request took too long to arrive."),
     "REQUEST_INVALID": (400, "The request is not one that the path takes."),
     "TOO_MANY_REQUESTS": (429, "The key was used too often."),
     "FAILED": (500, "The server failed; nothing is known of why but what its log has."),
     "DATABASE_UNAVAILABLE": (503, "The database cannot be reached: the same request may be sent again."),
+    "DATABASE_FULL": (
+        503,
+        "The database has no room left: nothing was recorded, and the same request may be sent again.",
+    ),
     "NOT_THERE_YET": (503, "The read models did not reach the position asked for in time."),
     "READ_MODEL_OUTDATED": (503, "A read model must be rebuilt before it can be read."),
     "STOPPING": (503, "The server is stopping: send the request to another, or again."),
@@ -47,6 +52,7 @@ _STATUS: Final = {
 }
 """Refusals of the ledger whose status is not 422."""
 
+_DISK_FULL: Final = "53100"
 _log = logging.getLogger(__name__)
 
 
@@ -122,6 +128,8 @@ def problem_of(error: BaseException) -> Problem:
             return problem("STOPPING", headers=_retry_after())
         case ProjectionOutdated():
             return problem("READ_MODEL_OUTDATED", f"{error}: loyalty rebuild", headers=_retry_after(60))
+        case PersistenceError() | psycopg2.Error() if sqlstate(error) == _DISK_FULL:
+            return problem("DATABASE_FULL", headers=_retry_after(10))
         case PersistenceError() | psycopg2.Error() if is_passing(error) or _is_lost(error):
             return problem("DATABASE_UNAVAILABLE", headers=_retry_after())
         case _:
@@ -160,6 +168,6 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     found = problem_of(error)
     if found.details.code == "FAILED":
         _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    elif found.details.code == "DATABASE_UNAVAILABLE":
+    elif found.details.code in ("DATABASE_UNAVAILABLE", "DATABASE_FULL"):
         _log.warning("%s %s: the database failed: %s", request.method, request.scope["path"], error)
     return Response(found.details, status_code=found.details.status, headers=found.headers, media_type=MEDIA_TYPE)

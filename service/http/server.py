@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -54,12 +56,19 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
+def raise_file_limit() -> None:
+    """Let the process have as many connections as it is allowed to ask for: often only 1,024 are given unasked."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def serve(app: Litestar, backend: Backend, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM: then take nothing new, finish what was accepted, and return."""
+    raise_file_limit()
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=Connection,
+        http=partial(Connection, seconds=backend.limits.client_seconds),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         access_log=False,

@@ -25,9 +25,12 @@ from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
 from projections.runner import Runner
 from service.read_models import projection_lags, read_models
-from tests.cli.running import wait_for
+from tests.cli.running import Loyalty, rows, wait_for
 from tests.conftest import execute_on
 from tests.engine.clubs import Club, assert_sound, statuses, submissions
+from tests.http.conftest import create_programmes
+from tests.http.serving import Api, Server, a_key, enrolled, purchase
+from tests.http.test_commands import problem
 
 DISK_FULL = "53100"
 DISK_MIB = 40
@@ -140,6 +143,51 @@ def write_until_full(ledger: Ledger, club: Club) -> tuple[list[str], list[Persis
 def behind(database: Database) -> int:
     with database.connection() as cur:
         return sum(each.lag for each in projection_lags(cur))
+
+
+def test_over_http(full_soon: tuple[str, Path]) -> None:
+    """Refused with a problem that says why; what was acknowledged is there, and nothing is half done; then the same
+    requests are recorded, each once.
+    """
+    dsn, disk = full_soon
+    with closing(Database(dsn)) as database:
+        key = a_key(database, "admin", None)
+    with Server(dsn) as server, closing(Api(server.url, key)) as api:
+        create_programmes(server.url, key)
+        member = enrolled(api)
+        ballast = fill(disk, LEAVE_BYTES)
+        sent, acknowledged, refused = [], set(), 0
+        while refused < 3:
+            bodies = [purchase(member) for _ in range(100)]
+            answer = api.post("purchase-batches", {"purchases": bodies})
+            sent.append(bodies)
+            assert len(sent) < 1_000, "it never filled up"
+            if answer.status_code == 200:
+                acknowledged |= {body["id"] for body in bodies}
+                continue
+            assert "no room" in problem(answer, 503, "DATABASE_FULL")["detail"]
+            assert answer.headers["Retry-After"] == "10"
+            refused += 1
+        single = purchase(member, lines=[{"sku": "s" * 64, "quantity": 1, "amount_minor": 1}] * 1_000)
+        problem(api.post("purchases", single), 503, "DATABASE_FULL")
+        assert api.get(f"members/{member}/balance").status_code == 200
+        assert acknowledged <= set(purchases_of(dsn))
+        ballast.unlink()
+        assert api.post("purchases", single).status_code == 201
+        for bodies in sent:
+            answer = api.post("purchase-batches", {"purchases": bodies})
+            assert answer.json()["rejected"] == 0
+        ids = [body["id"] for bodies in sent for body in bodies]
+        assert sorted(purchases_of(dsn)) == sorted([*ids, single["id"]])
+        assert "Traceback" not in server.log()
+    Loyalty(LOYALTY_DATABASE_URL=dsn)("verify")
+
+
+def purchases_of(dsn: str) -> list[str]:
+    found = rows(
+        dsn, "SELECT convert_from(state, 'UTF8')::json ->> 'id' FROM events WHERE topic LIKE 'purchase-recorded.%'"
+    )
+    return [id for (id,) in found]
 
 
 def test_a_log_of_the_server_that_cannot_grow() -> None:
