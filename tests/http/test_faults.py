@@ -207,7 +207,7 @@ def test_what_was_acknowledged_survives_a_kill_and_nothing_is_doubled(own: Serve
     assert _purchases(own.dsn).keys() == load.sent.keys()
     Loyalty(LOYALTY_DATABASE_URL=own.dsn)("project", "--once")
     assert api.read(f"members/{member}/balance")["active"] == len(load.sent)
-    Loyalty(LOYALTY_DATABASE_URL=own.dsn)("verify")
+    Loyalty(LOYALTY_DATABASE_URL=own.dsn)("audit", "verify")
     api.close()
 
 
@@ -225,7 +225,7 @@ def test_an_outage_under_load(database_dsn: str, key: str) -> None:
         proxy.allow()
         load.send_again(api)
         assert _purchases(database_dsn).keys() == load.sent.keys()
-        Loyalty(LOYALTY_DATABASE_URL=database_dsn)("verify")
+        Loyalty(LOYALTY_DATABASE_URL=database_dsn)("audit", "verify")
         api.close()
 
 

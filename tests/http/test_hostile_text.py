@@ -23,6 +23,7 @@ TEXTS = {
 }
 DAY = "2026-03-01"
 LATER = "2026-04-01"
+BEFORE = "2026-02-01"
 Posted = tuple[str, dict[str, Any]]
 
 
@@ -59,8 +60,8 @@ def every_command(text: str) -> Iterator[Posted]:
     yield say("accruals", **ann, points=5, reason=text)
     yield say("clawbacks", **ann, points=5, reason=text)
     yield say("adjustments", **ann, points=5, reason=text, approver=text)
-    yield say("survey-definitions", survey=text, instrument="CSAT", scale=[1, 10], questions=[text], weights=[1],
-              name=text, touchpoint=text)  # fmt: skip
+    yield say("survey-definitions", survey=text, instrument="CSAT", scale=[1, 10], questions=[text], name=text,
+              touchpoint=text)  # fmt: skip
     yield say("survey-answers", **ann, **where, instrument="CSAT", survey=text, answers={text: 9}, scale=[1, 10],
               touchpoint=text, purchase=order)  # fmt: skip
     yield say("survey-answers", **ann, instrument="NPS", answers={text: 9, f"{text} why": text}, scale=[0, 10])
@@ -71,8 +72,9 @@ def every_command(text: str) -> Iterator[Posted]:
     yield say("costs", **ann, currency="USD", amount_minor=5, kind=text)
     yield say("wallet-shares", **ann, currency="USD", yearly_spend_minor=5)
     yield say("analyses", inactive_after_days=30, bands=[{"name": text, "share_percent": "100"}])
-    yield say("baselines", chart=text, kind="individuals", figure=text, period="day", from_on=DAY, until_on=LATER,
-              points=20, centre="1", sigma="1", **where, touchpoint=text)  # fmt: skip
+    for only in ("channel", "store", "touchpoint"):
+        yield say("baselines", chart=f"{text} {only}", kind="individuals", figure="nps", period="day", from_on=BEFORE,
+                  until_on=DAY, points=20, centre="1", sigma="1", **{only: text})  # fmt: skip
     yield say("objectives", objective=text, name=text, comparator=">=", target="5", unit=text, direction="up",
               period="month", owner=text)  # fmt: skip
     yield say("measurements", objective=text, period_on=DAY, value="4", evidence=text)
@@ -80,11 +82,11 @@ def every_command(text: str) -> Iterator[Posted]:
     yield say("causes", nonconformity=wrong[1]["id"], cause=text, **own)
     yield (action := say("corrective-actions", nonconformity=wrong[1]["id"], what=text, **own))
     step = {"nonconformity": wrong[1]["id"], "action": action[1]["id"], "evidence": text}
-    yield say("corrective-action-completions", **step, done_by=text, **own)
+    yield say("corrective-action-completions", **step, done_by=f"{text} too", **own)
     yield say("corrective-action-verifications", **step, effective=True, verified_by=text)
-    yield say("budgets", direction="top_down", level="segment", who=text, measure="revenue", from_on=DAY,
+    yield say("budgets", direction="top_down", level="segment", who=f"{text}={text}", measure="revenue", from_on=DAY,
               until_on=LATER, value="5")  # fmt: skip
-    yield say("focus-audits", factor="information", scale=[0, 10], assessor=text, segment=text,
+    yield say("focus-audits", factor="information", scale=[0, 10], assessor=text, segment=f"{text}={text}",
               items=[{"item": text, "score": 5, "evidence": text}])  # fmt: skip
     yield say("merges", **bob, into=ann["member"], reason=text)
     yield say("merge-undos", **bob, reason=text)
