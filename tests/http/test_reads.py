@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -43,6 +44,22 @@ def test_a_member_from_all_sides(api: Api) -> None:
     assert [one["version"] for one in stream["events"]] == list(range(1, len(stream["events"]) + 1))
     assert stream["events"][0]["topic"] == "member-enrolled.v1"
     assert stream["events"][0]["data"]["member"] == member
+
+
+def test_balances_that_are_read_together_are_each_their_own(api: Api) -> None:
+    """Of members of both journals, of nobody, and of the same one by several at once."""
+    members = [enrolled(api) for _ in range(20)]
+    batch = {"purchases": [purchase(member, 100 * points) for points, member in enumerate(members, 1)]}
+    at_least = api.post("purchase-batches", batch).headers["Ledger-Position"]
+    expected = {member: points for points, member in enumerate(members, 1)} | {"nobody": 0}
+
+    def read(member: str) -> tuple[str, int]:
+        found = api.read(f"members/{member}/balance", at_least=at_least)
+        return found["member"], found["active"]
+
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(read, [*expected] * 20))
+    assert found == [*expected.items()] * 20
 
 
 def test_pages_of_a_statement_join_up(api: Api) -> None:
