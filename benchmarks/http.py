@@ -88,7 +88,9 @@ class Bench:
     def _seconds(self) -> list[float]:
         """Processor time so far of the server, the database and the loads."""
         loads = resource.getrusage(resource.RUSAGE_CHILDREN)
-        database = sum(_cpu(process) for process in (self._postmaster, *self._postmaster.children()))
+        ended = self._postmaster.cpu_times()
+        database = ended.children_user + ended.children_system
+        database += sum(_cpu(process) for process in (self._postmaster, *self._postmaster.children()))
         return [_cpu(self._server), database, loads.ru_utime + loads.ru_stime]
 
     def _measured(self, before: list[float], count: int, seconds: float, p50: float, p99: float) -> Measured:
