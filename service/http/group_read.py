@@ -50,12 +50,13 @@ class GroupRead(Generic[K, V]):
     async def _read(self, batch: Sequence[tuple[K, asyncio.Future[V]]]) -> None:
         keys = [key for key, _ in batch]
         try:
-            found = await self._run(lambda cursor: self._read_many(cursor, keys))
+            values = await self._run(lambda cursor: self._read_many(cursor, keys))
+            found = list(zip(batch, values, strict=True))
         except Exception as error:  # noqa: BLE001 - raised in the requests that wait
             for _, waiting in batch:
                 if not waiting.done():  # its client may have gone
                     waiting.set_exception(error)
             return
-        for (_, waiting), value in zip(batch, found, strict=True):
+        for (_, waiting), value in found:
             if not waiting.done():
                 waiting.set_result(value)

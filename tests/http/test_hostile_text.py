@@ -121,7 +121,7 @@ def test_every_text_field_of_every_command(api: Api, name: str) -> None:
 
 
 def _changes(api: Api, after: str) -> list[Any]:
-    found: list[Any] = api.get("changes", params={"after": after, "limit": 50}).json()["events"]
+    found: list[Any] = api.get("changes", params={"after": after, "limit": 1_000}).json()["events"]
     return found
 
 
