@@ -20,6 +20,11 @@ class Listener:
         self._database = database
         self._connection: PgConnection | None = None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether nothing was missed since the last wait: not before the first one, nor after its connection broke."""
+        return self._connection is not None
+
     def wait(self, timeout_seconds: float) -> set[int]:
         """The journals that were hinted at, as soon as there are any; an empty set after the timeout.
 

@@ -194,8 +194,9 @@ class Backend:
         listener = Listener(self.readers)
         try:
             while not self.stopping.is_set():
-                if listener.wait(LISTEN_SECONDS):
-                    _tell(loop, self._wake)
+                was_listening = listener.is_listening
+                if listener.wait(LISTEN_SECONDS) or not (was_listening and listener.is_listening):
+                    _tell(loop, self._wake)  # also where something may have been missed
         finally:
             listener.close()
             _tell(loop, self._wake)
