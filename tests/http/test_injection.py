@@ -72,7 +72,7 @@ def exchanged(server: Server, request: str) -> bytes:
     found = b""
     with (
         socket.create_connection((address.hostname, address.port or 80), timeout=60) as client,
-        suppress(ConnectionError),  # what was sent behind a refusal is not read
+        suppress(OSError),  # what was sent behind a refusal is not read
     ):
         client.sendall(request.encode("latin-1"))
         while not _is_whole(found) and (part := client.recv(1 << 16)):

@@ -74,7 +74,7 @@ def test_the_projector(club: Club, database: Database, database_dsn: str) -> Non
         wait_for(lambda: ask(port, "/health/ready").status == 200)
         proxy.cut_all(refuse=True)
         write(club, 10, 10)
-        wait_for(lambda: failures(port, "loyalty_projection_failures_total") >= 2)
+        wait_for(lambda: failures(port, "loyalty_projection_failures_total{read_models=points}") >= 2)
         told = ask(port, "/health/ready")
         assert told.status == 503
         assert told.json["checks"]["work"].startswith("OperationalError")

