@@ -349,6 +349,8 @@ def next_commands(directory: Path, member: str) -> list[str]:
         f"{shown} redeem {member} 100 --at {ENDS_AT:%Y-%m-%dT12:00:00Z} --key my-first-redemption",
         f"{shown} rejected list",
         f"{shown} audit verify",
+        f"{shown} key create me --role admin --programme {journey.PROGRAMME}  # to sign in to the web console of",
+        f"{shown} serve",
     ]
 
 
