@@ -60,7 +60,7 @@ _RETRIED_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57
 class Ledger:
     """The writer of a database's journals; safe to share between threads.
 
-    `cache_weight_max` bounds memory (entries of member state, about 0.5 KiB each); `clock_tolerance` is how far ahead
+    `cache_weight_max` bounds memory (entries of member state, about 1 KiB each); `clock_tolerance` is how far ahead
     of the database's clock a business time may be; `on_transaction` hears of every transaction (ledger.measures).
     """
 
