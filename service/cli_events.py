@@ -7,29 +7,16 @@ from typing import Final
 
 import click
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
+from ledger.codec import MEMBER_STREAM
 from ledger.programmes import journal_of
-from ledger.store.database import PgCursor
 from service.cli_reads import AtLeast
 from service.console import note, show_json, show_table
+from service.log_events import EVENTS_MAX, LogEvent, read_changes, read_stream_from
 from service.settings import Settings
 from service.submitting import programme_info
 from service.workspace import opened
-
-EVENTS_MAX: Final = 1_000
-
-
-class Recorded(Struct, frozen=True, kw_only=True):
-    """An event as it was recorded; `data` is what schemas/events says of its topic."""
-
-    journal: int
-    position: int
-    stream: str
-    version: int
-    topic: str
-    recorded_at: datetime
-    data: Raw
 
 
 class _Said(Struct, frozen=True):
@@ -57,7 +44,11 @@ def events(
             raise click.UsageError(f"--from: journal {start[0]} is not {whose}")
         journals, first = ([start[0]], start[1]) if start else (journals, 1)
         with workspace.database.connection() as cursor:
-            found = _read(cursor, journals, first, f"member-{member}" if member else "", limit)
+            if member:
+                stream = MEMBER_STREAM + member
+                found = read_stream_from(cursor, journals[0], stream, position=first, limit=limit)
+            else:
+                found = read_changes(cursor, dict.fromkeys(journals, first - 1), limit)
     if as_json:
         for event in found:
             show_json(event)
@@ -69,29 +60,7 @@ def events(
         note(f"There may be more: --from {found[-1].journal}:{found[-1].position + 1}")
 
 
-def _read(cursor: PgCursor, journals: list[int], first: int, stream: str, limit: int) -> list[Recorded]:
-    of_stream = "AND originator_id = %(stream)s" if stream else ""
-    cursor.execute(
-        "SELECT journal, position, originator_id, originator_version, topic, recorded_at, state FROM events"
-        f" WHERE journal = ANY (%(journals)s) AND position >= %(first)s {of_stream}"
-        " ORDER BY journal, position LIMIT %(limit)s",
-        {"journals": journals, "first": first, "stream": stream, "limit": limit},
-    )
-    return [
-        Recorded(
-            journal=journal,
-            position=position,
-            stream=stream,
-            version=version,
-            topic=topic,
-            recorded_at=recorded_at,
-            data=Raw(bytes(state)),
-        )
-        for journal, position, stream, version, topic, recorded_at, state in cursor.fetchall()
-    ]
-
-
-def _show(found: list[Recorded]) -> None:
+def _show(found: list[LogEvent]) -> None:
     columns = ("#journal", "#position", "topic", "occurred_at", "recorded_at", "stream", "#version", "source", "id")
     said = [msgspec.json.decode(event.data, type=_Said) for event in found]
     show_table(

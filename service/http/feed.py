@@ -20,11 +20,12 @@ from service.http.access import FIGURES, ROLES, backend_of
 from service.http.backend import Backend
 from service.http.command_handlers import ProgrammeName
 from service.http.description import READ_PROBLEMS
-from service.http.log_events import EVENTS_MAX, LogEvent, cursor_text, cursors_of, moved, read_changes, read_stream
+from service.http.log_events import cursor_text, cursors_of, moved
 from service.http.member_reads import read_route
 from service.http.paths import decoded
 from service.http.problems import problem, problem_of
 from service.http.reading import read_programme
+from service.log_events import EVENTS_MAX, LogEvent, read_changes, read_stream
 
 STREAM_PAGE: Final = 200
 STREAM_CHARACTERS_MAX: Final = 160

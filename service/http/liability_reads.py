@@ -27,7 +27,7 @@ from service.http.access import FIGURES
 from service.http.command_handlers import ProgrammeName
 from service.http.member_reads import AtLeast, Limit, read_route
 from service.http.problems import invalid
-from service.http.reading import is_number, read_programme
+from service.http.reading import place_of, read_programme
 from service.liability_figures import (
     ExpectedBreakage,
     Liability,
@@ -171,10 +171,10 @@ def parse_place(after: str | None) -> tuple[int, int]:
     """A cursor as journal and position. Raises Problem where it is none."""
     if not after:
         return 0, 0
-    journal, _, position = after.partition(":")
-    if not (is_number(journal) and is_number(position)):
+    place = place_of(after)
+    if place is None:
         raise invalid("after", "must be the `next` of a page, such as 1:42", after[:40])
-    return int(journal), int(position)
+    return place
 
 
 @_route("/cut-off", "ReadLiabilityCutOff")

@@ -22,10 +22,10 @@ from projections.statement import StatementEntry, read_statement
 from service.http.access import FIGURES, MEMBER_FIGURES, ROLES, backend_of
 from service.http.command_handlers import ProgrammeName
 from service.http.description import AS_OF_HEADERS, READ_PROBLEMS
-from service.http.log_events import EVENTS_MAX, LogEvent, read_stream
 from service.http.paths import decoded
 from service.http.problems import invalid
 from service.http.reading import answered_with, encode, read_member
+from service.log_events import EVENTS_MAX, LogEvent, read_stream
 
 PAGE_MAX: Final = 1_000
 

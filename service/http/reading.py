@@ -94,15 +94,22 @@ def positions(text: str | None, info: ProgrammeInfo) -> dict[int, int]:
     """`at_least` as journal → position. Raises Problem where it is not what a write returned."""
     found: dict[int, int] = {}
     for part in () if text is None else text.split(","):
-        journal, _, position = part.strip().partition(":")
-        if not (is_number(journal) and is_number(position)):
+        place = place_of(part.strip())
+        if place is None:
             raise invalid(
                 "at_least", "must be as the header Ledger-Position of a write had it, such as 1:42", text or ""
             )
-        if int(journal) not in info.journals:
+        journal, position = place
+        if journal not in info.journals:
             raise invalid("at_least", f"journal {journal} is not one of the programme's", text or "")
-        found[int(journal)] = int(position)
+        found[journal] = position
     return found
+
+
+def place_of(text: str) -> tuple[int, int] | None:
+    """A journal and a position in it, of a text such as 1:42; None where it is none."""
+    journal, _, position = text.partition(":")
+    return (int(journal), int(position)) if is_number(journal) and is_number(position) else None
 
 
 def is_number(text: str) -> bool:
