@@ -219,7 +219,6 @@ class Membership:
         self._held: dict[TopicPartition, Held] = {}
         self._paused = False
         self._targets: dict[TopicPartition, Bounds] | None = None
-        self._topic_ids = {topic: client.topic_id(topic) for topic in settings.client.topics}
         self._told: dict[TopicPartition, int] = {}
         self._told_at = self._looked_at = self._asked_at = self._known_at = 0.0
 
@@ -341,11 +340,10 @@ class Membership:
         self._progress.state = ""
         claimed = claiming.result()
         bounds = self._client.bounds([held.name])[held.name]
-        topic_id = self._client.topic_id(claimed.topic)
         held.position = claimed.next_offset
         if claimed.stopped:
             self._note_stopped(held, claimed.stopped)
-        elif topic_id is not None and claimed.topic_id not in (None, topic_id):
+        elif self._was_made_again(claimed):
             self._stop(held, claimed, _made_again(claimed.next_offset), lost_to=bounds.begin)
         elif claimed.next_offset < bounds.begin:
             self._stop(held, claimed, _retention(claimed.next_offset, bounds.begin), lost_to=bounds.begin)
@@ -363,7 +361,7 @@ class Membership:
             held = self._held.get(name)
             if held is None or held.claim is None:
                 continue
-            if self._was_made_again(held):
+            if self._was_made_again(held.claim):
                 reason, lost_to = _made_again(offset), self._client.bounds([name])[name].begin
             elif offset < bounds[name].begin:
                 reason, lost_to = _retention(offset, bounds[name].begin), bounds[name].begin
@@ -398,11 +396,7 @@ class Membership:
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
-        for topic, known in self._topic_ids.items():
-            found = self._client.topic_id(topic)
-            if found not in (None, known):
-                self._topic_ids[topic] = found
-                self._claim_again(held for held in self._held.values() if held.name[0] == topic)
+        self._claim_again(held for held in self._held.values() if self._was_made_again(held.claim))
         if self._progress.stopped:
             try:
                 with self._database.connection() as cur:
@@ -439,11 +433,13 @@ class Membership:
                 self._claim_again(mine)
                 raise
             self._known_at = time.monotonic()
-        self._claim_again(held for held in mine if self._was_made_again(held))
+        self._claim_again(held for held in mine if self._was_made_again(held.claim))
 
-    def _was_made_again(self, held: Held) -> bool:
-        claimed, now = held.claim and held.claim.topic_id, self._client.topic_id(held.name[0])
-        return claimed is not None and now is not None and claimed != now
+    def _was_made_again(self, claimed: Claim | None) -> bool:
+        """Whether the topic, as the brokers told of it last, is another than the one that was claimed."""
+        if claimed is None or claimed.topic_id is None:
+            return False
+        return self._client.topic_id(claimed.topic) not in (None, claimed.topic_id)
 
     def _put(self, found: Mapping[TopicPartition, list[Record]]) -> None:
         submissions: list[Submission] = []
