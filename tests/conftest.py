@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from ledger.engine import Ledger
 from ledger.store.database import Database, connect
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
@@ -71,6 +72,14 @@ def database(database_dsn: str) -> Iterator[Database]:
     pool = Database(database_dsn)
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def ledger(database: Database) -> Iterator[Ledger]:
+    """A writer on it that nothing disturbs."""
+    writer = Ledger(database)
+    yield writer
+    writer.close()
 
 
 def create_database(server_dsn: str, name: str, template: str = "template0") -> str:

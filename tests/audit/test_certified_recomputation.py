@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -37,13 +36,6 @@ from tests.audit.ledgers import AT, build, handle
 
 FROM_ON, UNTIL_ON = date(2026, 1, 1), date(2026, 2, 1)
 KEY = SigningKey.generate("loyalty.example")
-
-
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    writer = Ledger(database)
-    yield writer
-    writer.close()
 
 
 @pytest.fixture

@@ -35,13 +35,6 @@ from tests.engine.clubs import Club, at
 NAME = ("sales", 3)
 
 
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    ledger = Ledger(database)
-    yield ledger
-    ledger.close()
-
-
 @contextmanager
 def reading(database: Database) -> Iterator[PgCursor]:
     connection = connect(database.dsn, "loyalty_reader")

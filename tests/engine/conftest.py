@@ -24,13 +24,6 @@ def database_dsn(server_dsn: str, template_database: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    writer = Ledger(database)
-    yield writer
-    writer.close()
-
-
-@pytest.fixture
 def other(database_dsn: str) -> Iterator[Ledger]:
     """A second writer, with connections and caches of its own, as another process has."""
     database = Database(database_dsn)

@@ -12,14 +12,6 @@ from tests.faults.proxy import Proxy
 
 
 @pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    """A writer that nothing disturbs."""
-    writer = Ledger(database)
-    yield writer
-    writer.close()
-
-
-@pytest.fixture
 def proxy(database_dsn: str) -> Iterator[Proxy]:
     with Proxy(database_dsn) as running:
         yield running

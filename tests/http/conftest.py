@@ -18,7 +18,7 @@ Keyed = Callable[..., Api]
 @pytest.fixture(scope="module")
 def dsn(server_dsn: str, template_database: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A migrated database for the tests of a file."""
-    name = f"loyalty_http_{request.module.__name__.rpartition('.')[2]}"
+    name = f"loyalty_{request.module.__name__.replace('.', '_')}"
     yield create_database(server_dsn, name, template=template_database)
     drop_database(server_dsn, name)
 

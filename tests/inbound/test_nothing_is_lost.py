@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from consumers.files import Counts, ingest
 from consumers.rejected import find_rejected, list_rejected, open_numbers, retry
 from ledger.engine import Ledger
-from ledger.store.database import Database
 from tests.inbound.messages import PURCHASE
 from tests.inbound.test_bad_messages import BAD_FIELDS, NOT_MESSAGES
 
@@ -85,13 +81,6 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
         message("redemption", "b23", member="open", points=0), "INVALID_FIELD", "points: must be at least 1 (was 0)"),
     "a key used with other input": (bought("bought", store="S-9"), "IDEMPOTENCY_CONFLICT", ""),
 }  # fmt: skip
-
-
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    opened = Ledger(database)
-    yield opened
-    opened.close()
 
 
 def post(ledger: Ledger, tmp_path: Path, messages: list[bytes], name: str = "m.jsonl", **options: Any) -> Counts:

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from ledger.codec import encode
 from ledger.engine import Ledger
-from ledger.store.database import Database
 from tests.broker import Kafka
 from tests.cli.running import Loyalty
 from tests.kafka.inflow import Inflow, wait_until
 from tests.kafka.test_consume import delete_before, send
-
-
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    writer = Ledger(database)
-    yield writer
-    writer.close()
 
 
 @pytest.fixture

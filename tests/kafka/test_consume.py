@@ -22,7 +22,7 @@ from psycopg2.extensions import make_dsn
 from ledger.codec import encode
 from ledger.engine import Ledger
 from ledger.store import sources
-from ledger.store.database import Database, connect
+from ledger.store.database import connect
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
 from ledger.transaction import Transaction
@@ -35,13 +35,6 @@ from tests.kafka.inflow import MEMBERS, Inflow, ledger_on, producer, wait_until
 
 J = (1, 4)
 VICTIM = "consumer to be disturbed"
-
-
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    writer = Ledger(database)
-    yield writer
-    writer.close()
 
 
 @pytest.mark.parametrize("journals", J)

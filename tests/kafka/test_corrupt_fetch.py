@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ledger.engine import Ledger
-from ledger.store.database import Database
 from tests.broker import Kafka, KafkaBroker
 from tests.faults.tcp_proxy import TcpProxy
 from tests.kafka.inflow import Inflow, wait_until
-
-
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    writer = Ledger(database)
-    yield writer
-    writer.close()
 
 
 @pytest.mark.parametrize("poll_records_max", [3, 500])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,13 +23,6 @@ from tests.kafka.test_dead_letters import CASES, Headers
 
 RAW_NAME = b"\xff\xfename"
 ANY_TIME = {"message_timestamp_after_max_ms": 2**63 - 1}
-
-
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    writer = Ledger(database)
-    yield writer
-    writer.close()
 
 
 @pytest.fixture

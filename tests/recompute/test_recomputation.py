@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,6 @@ from tests.recompute.histories import OFFICE, opening, record
 NOT_RECOMPUTED = {"member-profile-changed.v1"}
 """Events of members that change nothing that is recomputed."""
 LATER = {**OFFICE, "occurred_at": datetime(2026, 9, 1, tzinfo=UTC)}
-
-
-@pytest.fixture
-def ledger(database: Database) -> Iterator[Ledger]:
-    writer = Ledger(database)
-    yield writer
-    writer.close()
 
 
 def compared(database: Database, tmp_path: Path, **options: Any) -> RecomputeReport:

@@ -8,39 +8,14 @@ import pytest
 
 from ledger.store.database import Database
 from service.keys import Role
-from tests.conftest import create_database, drop_database
-from tests.http.conftest import create_programmes
+from tests.http.conftest import dsn, keys, server
 from tests.http.serving import Api, Server, a_key
 from tests.web.browser import chromium, windows
 from tests.web.browsing import Visitor
 
-__all__ = ["chromium", "windows"]
+__all__ = ["chromium", "dsn", "keys", "server", "windows"]
 
 SignedIn = Callable[..., Visitor]
-
-
-@pytest.fixture(scope="module")
-def dsn(server_dsn: str, template_database: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A migrated database for the tests of a file."""
-    name = f"loyalty_web_{request.module.__name__.rpartition('.')[2]}"
-    yield create_database(server_dsn, name, template=template_database)
-    drop_database(server_dsn, name)
-
-
-@pytest.fixture(scope="module")
-def keys(dsn: str) -> Iterator[Database]:
-    """Where keys are made."""
-    database = Database(dsn)
-    yield database
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def server(dsn: str, keys: Database) -> Iterator[Server]:
-    """A server that keeps its read models up, with the programmes `club` and `other`."""
-    with Server(dsn, "--project") as running:
-        create_programmes(running.url, a_key(keys, "admin", None, "setup"))
-        yield running
 
 
 @pytest.fixture(scope="module")
