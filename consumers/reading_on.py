@@ -3,6 +3,8 @@
 - At a header name that is not UTF-8: it is text by Kafka's format, but no broker checks that. Its bytes are kept, as a
   `RawName`; all others are `str` as ever, and are read at the usual speed.
 - At a batch that does not agree with its checksum: it is fetched again.
+- At a partition that was paused when half of what was fetched of it was read, and is resumed when all that came of
+  others was read: the other half was put aside for ever, and kept the partition from being fetched.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ class RawName(bytes):
 
 
 def read_on(consumer: Any) -> None:
-    """Let a KafkaConsumer read on at such records. Call it before the first poll."""
-    consumer._fetcher.PartitionRecords = _PartitionRecords
+    """Let a KafkaConsumer read on in all of these cases. Call it before the first poll."""
+    consumer._fetcher.__class__ = _Fetcher
 
 
 class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
@@ -38,6 +40,16 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         except Exception:
             self.drain()
             raise
+
+
+class _Fetcher(Fetcher):  # type: ignore[misc]
+    PartitionRecords = _PartitionRecords
+
+    def fetched_records(self, *arguments: Any, **options: Any) -> Any:
+        """What was put aside is looked at again where nothing else is in line, which only None stands for."""
+        if not self._next_partition_records:
+            self._next_partition_records = None
+        return super().fetched_records(*arguments, **options)
 
 
 class _Batches:

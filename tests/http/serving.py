@@ -95,25 +95,39 @@ def _answers(url: str) -> bool:
 
 
 class Api:
-    """A client with a key; paths are those of its programme."""
+    """A client with a key; paths are those of its programme. It knows what it wrote, in every journal."""
 
     def __init__(self, url: str, text: str, programme: str = "club") -> None:
         self.programme = programme
+        self._written: dict[str, int] = {}
         self.client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {text}"}, timeout=60)
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        return self.client.post(f"/v1/programmes/{self.programme}/{path}", json=body, **options)
+        answer = self.client.post(f"/v1/programmes/{self.programme}/{path}", json=body, **options)
+        self._note(answer)
+        return answer
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.client.get(f"/v1/programmes/{self.programme}/{path}", **options)
 
     def read(self, path: str, after: httpx.Response | None = None, **parameters: Any) -> Any:
-        """What a read finds, as fresh as a write before it."""
+        """What a read finds; as fresh as all writes before it, where one is given."""
         if after is not None:
-            parameters["at_least"] = after.headers["Ledger-Position"]
+            self._note(after)
+            parameters["at_least"] = self.at_least
         found = self.get(path, params=parameters)
         assert found.status_code == 200, found.text
         return found.json()
+
+    @property
+    def at_least(self) -> str:
+        """What a read of the whole programme must have folded in to show everything that was written."""
+        return ",".join(f"{journal}:{position}" for journal, position in self._written.items())
+
+    def _note(self, answer: httpx.Response) -> None:
+        for place in filter(None, answer.headers.get("Ledger-Position", "").split(",")):
+            journal, _, position = place.partition(":")
+            self._written[journal] = max(int(position), self._written.get(journal, 0))
 
     def close(self) -> None:
         self.client.close()

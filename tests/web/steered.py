@@ -14,16 +14,14 @@ CHART = "<i>chart\"'&</i>"
 WEEKS = 12
 
 
-def steer(api: Api) -> str:
-    """Record answers of twelve weeks, an objective that was missed, and a control chart; the Ledger-Position after."""
+def steer(api: Api) -> None:
+    """Record answers of twelve weeks, an objective that was missed, and a control chart."""
     numbers = iter(range(1_000_000))
 
-    def post(path: str, days_ago: float = 0, **fields: Any) -> str:
+    def post(path: str, days_ago: float = 0, **fields: Any) -> None:
         body = {"id": f"{HOSTILE}s{next(numbers)}", "occurred_at": at(days_ago), **fields}
         answer = api.post(path, body)
         assert answer.status_code == 201, answer.text
-        position: str = answer.headers["Ledger-Position"]
-        return position
 
     today = datetime.now(UTC).date()
     monday = today - timedelta(days=today.weekday())
@@ -46,4 +44,4 @@ def steer(api: Api) -> str:
     of = {"chart": CHART, "kind": "individuals", "figure": "nps", "period": "week", "centre": "10", "sigma": "20"}
     post("baselines", 0, **of, **limits)
     due = str(today - timedelta(days=3))
-    return post("nonconformities", 9, id=NONCONFORMITY, what=HOSTILE, owner=HOSTILE, due_on=due)
+    post("nonconformities", 9, id=NONCONFORMITY, what=HOSTILE, owner=HOSTILE, due_on=due)

@@ -71,6 +71,7 @@ def refused_field(page: Page, name: str) -> str:
     return page.html[page.html.index(">", start) + 1 : page.html.index("</span>", start)]
 
 
-def folded(api: Api, path: str, position: str) -> None:
-    """Wait until a read of the API has what was written up to a position, however busy the machine is."""
-    wait_for(lambda: api.get(path, params={"at_least": position}).status_code == 200)
+def folded(api: Api, *paths: str, at_least: str = "") -> None:
+    """Wait until reads of the API have all that was written with it, or `at_least`, however busy the machine is."""
+    asked = {"at_least": at_least or api.at_least}
+    wait_for(lambda: all(api.get(path, params=asked).status_code == 200 for path in paths))

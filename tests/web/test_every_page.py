@@ -12,6 +12,7 @@ from ledger.store.database import Database
 from tests.http.serving import Api, Server
 from tests.web.browsing import Page, Visitor
 from tests.web.story import BASE, HOSTILE, MEMBER, RULE, hostile_key, member_path, refuse, tell
+from tests.web.tables import folded
 
 PAGES_MAX = 400
 UNLINKED = [
@@ -28,10 +29,9 @@ OWN_SCRIPT = re.compile(r"^/console/static/[0-9a-f]{24}/[a-z.]+\.js$")
 
 @pytest.fixture(scope="module")
 def told(api: Api, server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
-    position = tell(api)
+    tell(api)
     refuse(server.dsn, tmp_path_factory.mktemp("refused"))
-    for path in ("members/x/balance", "members/x/statement", "members/x/summary", "objectives", "value"):
-        assert api.get(path, params={"at_least": position}).status_code == 200
+    folded(api, "members/x/balance", "members/x/statement", "members/x/summary", "objectives", "value")
 
 
 def crawl(visitor: Visitor) -> dict[str, Page]:

@@ -22,6 +22,7 @@ from tests.web.browser import Window, Windows
 from tests.web.browsing import Visitor
 from tests.web.steered import CHART, NONCONFORMITY, OBJECTIVE, WEEKS, steer
 from tests.web.story import BASE, HOSTILE, MEMBER, hostile_key, member_path, refuse, tell
+from tests.web.tables import folded
 
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1280, 390)
@@ -70,20 +71,19 @@ SEEN = (Path(__file__).parent / "seen.js").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def told(api: Api, server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
     tell(api)
-    position = steer(api)
+    steer(api)
     folder = tmp_path_factory.mktemp("refused")
     refuse(server.dsn, folder)
     refuse(server.dsn, folder, number=1, member="late comer")
-    for path in (
+    folded(
+        api,
         "members/x/balance",
         "members/x/statement",
         "members/x/summary",
         "objectives",
         "value",
         "satisfaction",
-    ):
-        answer = api.get(path, params={"at_least": position})
-        assert answer.status_code == 200, answer.text
+    )
 
 
 @pytest.fixture(scope="module")

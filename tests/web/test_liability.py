@@ -21,7 +21,7 @@ BASE = "/programmes/club/liability"
 def owed(api: Api) -> httpx.Response:
     """The last write of a history over three months, folded in."""
     last = three_months(api)
-    folded(api, "liability", last.headers["Ledger-Position"])
+    folded(api, "liability")
     return last
 
 

@@ -16,14 +16,13 @@ from tests.cli.running import rows, wait_for
 from tests.http.serving import AT, TERMS, Api, Server, a_key, enrolled, new, purchase
 from tests.web.conftest import SignedIn
 from tests.web.story import BASE, MEMBER, member_path, refuse, tell
+from tests.web.tables import folded
 
 
 @pytest.fixture(scope="module")
 def told(api: Api) -> None:
-    position = tell(api)
-    for path in ("members/x/balance", "members/x/statement", "members/x/summary", "value"):
-        assert api.get(path, params={"at_least": position}).status_code == 200
-    api.read("members/x/satisfaction", at_least=position)
+    tell(api)
+    folded(api, "members/x/balance", "members/x/statement", "members/x/summary", "members/x/satisfaction", "value")
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,12 @@ def answered(api: Api, server: Server) -> None:
                 "answers": {"q": 5 - day % 2}, "scale": [1, 5]}  # fmt: skip
         last = api.post("survey-answers", body)
         assert last.status_code == 201, last.text
-    folded(api, "satisfaction/charts", last.headers["Ledger-Position"])
+    folded(api, "satisfaction/charts")
     frozen = Loyalty(LOYALTY_DATABASE_URL=server.dsn).json(
         "satisfaction", "freeze", CHART, "--programme", "club", "--figure", "nps", "--period", "day",
         "--from", "2026-04-01", "--until", "2026-04-11",
     )  # fmt: skip
-    folded(api, "satisfaction/charts", frozen["at_least"])
+    folded(api, "satisfaction/charts", at_least=frozen["at_least"])
 
 
 @pytest.fixture(scope="module")
