@@ -118,7 +118,7 @@ def test_a_stream_misses_nothing_and_says_nothing_twice(database_dsn: str, key: 
             proxy.allow()
             members.append(enrolled(api))
             listener.join(60)
-        assert heard == members
+        assert sorted(heard) == sorted(members)  # of two journals: which of them comes first is not said
         assert "Traceback" not in running.log()
         api.close()
 

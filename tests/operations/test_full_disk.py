@@ -174,7 +174,8 @@ def test_over_http(full_soon: tuple[str, Path]) -> None:
             sent.append([single])
             single = purchase(member)
         problem(answer, 503, "DATABASE_FULL")
-        assert api.get(f"members/{member}/balance").status_code == 200
+        answer = api.get(f"members/{member}/balance")
+        assert answer.status_code == 200, answer.text
         assert acknowledged <= set(purchases_of(dsn))
         ballast.unlink()
         assert api.post("purchases", single).status_code == 201
