@@ -102,7 +102,8 @@ def _joined(batch: Batch, following: Batch) -> Batch | None:
             reads[name] = read
         elif (before.epoch, before.next_offset) == (read.epoch, read.first_offset):
             messages = before.messages + read.messages
-            reads[name] = replace(before, next_offset=read.next_offset, messages=messages)
+            leader_epoch = before.leader_epoch if read.leader_epoch == -1 else read.leader_epoch
+            reads[name] = replace(before, next_offset=read.next_offset, messages=messages, leader_epoch=leader_epoch)
         else:
             return None
     if any(batch.claims.get(name, epoch) != epoch for name, epoch in following.claims.items()):

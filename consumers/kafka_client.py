@@ -18,7 +18,7 @@ from uuid import UUID
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 from msgspec import Struct
 
 from consumers.reading_on import read_on
@@ -40,6 +40,7 @@ class Record(Protocol):
 
     topic: str
     partition: int
+    leader_epoch: int
     offset: int
     timestamp: int
     key: bytes | None
@@ -60,6 +61,15 @@ class OutOfRange(Exception):
     def __init__(self, offsets: Mapping[TopicPartition, int]) -> None:
         super().__init__(f"offsets out of range: {dict(offsets)}")
         self.offsets = dict(offsets)
+
+
+class CutShort(Exception):
+    """The logs of partitions were cut short, and may have gone on since: what we read of them last is not theirs."""
+
+    def __init__(self, ends: Mapping[TopicPartition, int | None]) -> None:
+        super().__init__(f"logs that were cut short: {dict(ends)}")
+        self.ends = dict(ends)
+        """Where each parts from what we read; None where the brokers do not know it."""
 
 
 class ClientSettings(Struct, frozen=True, kw_only=True):
@@ -140,18 +150,25 @@ class GroupClient:
     def poll(self, timeout_ms: int = POLL_MS) -> dict[TopicPartition, list[Record]]:
         """Messages of the open partitions, at most `poll_records_max`; none at the timeout. Keeps the membership.
 
-        Raises OutOfRange.
+        Raises OutOfRange, CutShort.
         """
         try:
             found = self._consumer.poll(timeout_ms)
+        except LogTruncationError as error:
+            raise _cut_short(error) from error
         except OffsetOutOfRangeError as error:
             raise OutOfRange({(p.topic, p.partition): offset for p, offset in error.args[0].items()}) from error
         return {(p.topic, p.partition): records for p, records in found.items()}
 
-    def open_at(self, partition: TopicPartition, offset: int) -> bool:
-        """Let messages from this offset on come; False where the partition is not ours any more."""
+    def open_at(self, partition: TopicPartition, offset: int, leader_epoch: int) -> bool:
+        """Let messages from this offset on come, where the one before it is of the leader's epoch (-1: not known);
+        False where the partition is not ours any more.
+        """
         with suppress(ValueError, AssertionError, KeyError):
             self._consumer.seek(KafkaPartition(*partition), offset)
+            if leader_epoch >= 0:
+                position = OffsetAndMetadata(offset, "", leader_epoch)
+                self._consumer._subscription.seek(KafkaPartition(*partition), position)
             return self.resume([partition])
         return False
 
@@ -172,9 +189,14 @@ class GroupClient:
         return ours
 
     def position(self, partition: TopicPartition) -> int | None:
-        """The offset that is read next: behind control records and what was aborted. None where it is not ours."""
+        """The offset that is read next: behind control records and what was aborted. None where it is not ours.
+
+        Raises CutShort.
+        """
         try:
             found = self._consumer.position(KafkaPartition(*partition), timeout_ms=0)
+        except LogTruncationError as error:
+            raise _cut_short(error) from error
         except (KafkaError, KeyError, AssertionError):
             return None
         return None if found is None else int(found)
@@ -279,6 +301,10 @@ class LogReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _cut_short(error: LogTruncationError) -> CutShort:
+    return CutShort({(p.topic, p.partition): at and at.offset for p, at in error.divergent_offsets.items()})
 
 
 def _partitions_of(consumer: Any, topics: Sequence[str]) -> set[TopicPartition]:

@@ -33,7 +33,7 @@ from msgspec import Struct, field
 
 from consumers.backlog import BACKLOG_BYTES_MAX, MESSAGE_OVERHEAD_BYTES, Backlog, Batch
 from consumers.cloud_events import decode_message
-from consumers.kafka_client import POLL_MS, Bounds, ClientSettings, GroupClient, OutOfRange, Record
+from consumers.kafka_client import POLL_MS, Bounds, ClientSettings, CutShort, GroupClient, OutOfRange, Record
 from ledger.commands import AnyCommand
 from ledger.engine import Ledger
 from ledger.rejections import Rejection
@@ -232,10 +232,14 @@ class Membership:
         else:
             self._pause(True)
         try:
-            found = self._client.poll(POLL_MS)
+            self._read()
         except OutOfRange as error:
             self._stop_out_of_range(error.offsets)
-            return
+        except CutShort as error:
+            self._stop_cut_short(error.ends)
+
+    def _read(self) -> None:
+        found = self._client.poll(POLL_MS)
         if self._client.notes.generation != self._generation:
             return  # given out again while we polled: what we got is read again when it is claimed
         if found:
@@ -347,14 +351,13 @@ class Membership:
             self._stop(held, claimed, _made_again(claimed.next_offset), lost_to=bounds.begin)
         elif claimed.next_offset < bounds.begin:
             self._stop(held, claimed, _retention(claimed.next_offset, bounds.begin), lost_to=bounds.begin)
-        elif self._client.open_at(held.name, claimed.next_offset):
+        elif self._client.open_at(held.name, claimed.next_offset, claimed.leader_epoch):
             held.claim = claimed
             if self._paused:
                 self._client.pause([held.name])
 
     def _stop_out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Stop partitions that do not have the offset to go on from."""
-        self._client.pause(offsets)
         bounds = self._client.bounds(offsets)
         self._client.refresh()  # after the bounds: they are the topic's that is known then, where it is still ours
         for name, offset in offsets.items():
@@ -370,8 +373,22 @@ class Membership:
                 if held.claim.topic_id is not None and held.claim.topic_id == self._client.topic_id(name[0]):
                     lost_to = bounds[name].end  # the same topic, cut short: what is below was taken
             else:
-                self._client.open_at(name, offset)
+                continue  # it is asked for again
+            self._stop(held, held.claim, reason, lost_to=lost_to)
+
+    def _stop_cut_short(self, ends: Mapping[TopicPartition, int | None]) -> None:
+        """Stop partitions whose logs are not those that we read any more."""
+        bounds = self._client.bounds(ends)
+        self._client.refresh()
+        for name, end in ends.items():
+            held = self._held.get(name)
+            if held is None or held.claim is None:
                 continue
+            if self._was_made_again(held.claim):
+                reason, lost_to = _made_again(held.position), bounds[name].begin
+            else:
+                lost_to = bounds[name].begin if end is None else end
+                reason = _cut_and_went_on(held.position, lost_to)
             self._stop(held, held.claim, reason, lost_to=lost_to)
 
     def _stop(self, held: Held, claimed: Claim, reason: str, *, lost_to: int) -> None:
@@ -452,7 +469,7 @@ class Membership:
                 continue
             size_bytes += self._decode(records, submissions)
             next_offset = records[-1].offset + 1
-            reads.append(_read(held.claim, held.position, next_offset, len(records)))
+            reads.append(_read(held.claim, held.position, next_offset, len(records), records[-1].leader_epoch))
             claims[name] = held.claim.epoch
             held.position = next_offset
         if reads:
@@ -503,7 +520,7 @@ class Membership:
         self._progress.lags, self._progress.lag = lags, sum(lags.values())
 
 
-def _read(claimed: Claim, first: int, next_offset: int, messages: int) -> Read:
+def _read(claimed: Claim, first: int, next_offset: int, messages: int, leader_epoch: int = -1) -> Read:
     return Read(
         topic=claimed.topic,
         partition=claimed.partition,
@@ -511,6 +528,7 @@ def _read(claimed: Claim, first: int, next_offset: int, messages: int) -> Read:
         first_offset=first,
         next_offset=next_offset,
         messages=messages,
+        leader_epoch=leader_epoch,
     )
 
 
@@ -526,6 +544,13 @@ def _log_ends_before(ours: int, end: int) -> str:
     return (
         f"the log ends at offset {end}, though everything before {ours} was taken: it was cut short, or the topic was"
         " made again; what it had from there on is lost"
+    )
+
+
+def _cut_and_went_on(ours: int, end: int) -> str:
+    return (
+        f"the log was cut short at offset {end}, though everything before {ours} was taken, and may have gone on from"
+        f" there: what it has from offset {end} on was not read"
     )
 
 

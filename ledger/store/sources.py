@@ -57,8 +57,9 @@ class NoGap(LookupError):
 class Claim(Struct, frozen=True, kw_only=True):
     """The right to take from a partition, as long as nobody raises the epoch; and where to go on.
 
-    `topic_id` is that of the topic whose messages were taken, None where it is not known. `stopped` says why nothing
-    may be taken until a gap is accepted; "" where that is not so.
+    `topic_id` is that of the topic whose messages were taken, None where it is not known; `leader_epoch` that of the
+    leader that wrote the last of them, -1 where it is not known. `stopped` says why nothing may be taken until a gap is
+    accepted; "" where that is not so.
     """
 
     topic: str
@@ -66,6 +67,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     epoch: int
     next_offset: int
     topic_id: UUID | None
+    leader_epoch: int
     stopped: str
 
 
@@ -96,7 +98,9 @@ class Taken(Struct, kw_only=True):
 
 
 class Read(Struct, frozen=True, kw_only=True):
-    """What was read of a partition at once: `messages`, from `first_offset` to before `next_offset`."""
+    """What was read of a partition at once: `messages`, from `first_offset` to before `next_offset`, the last of them
+    written by the leader of `leader_epoch`; -1 where that is not known.
+    """
 
     topic: str
     partition: int
@@ -104,6 +108,7 @@ class Read(Struct, frozen=True, kw_only=True):
     first_offset: int
     next_offset: int
     messages: int
+    leader_epoch: int = -1
 
 
 # --- taking over --------------------------------------------------------------------------------------------------
@@ -121,16 +126,17 @@ def claim(
         "INSERT INTO source_partitions AS p (topic, partition, topic_id, epoch, owner, next_offset)"
         " VALUES (%s, %s, %s::uuid, 1, %s, %s) ON CONFLICT (topic, partition) DO UPDATE SET epoch = p.epoch + 1,"
         " owner = excluded.owner, topic_id = coalesce(p.topic_id, excluded.topic_id), updated_at = clock_timestamp()"
-        " RETURNING epoch, next_offset, topic_id::text, coalesce(stopped, '')",
+        " RETURNING epoch, next_offset, topic_id::text, leader_epoch, coalesce(stopped, '')",
         (topic, partition, topic_id and str(topic_id), owner, begin_offset),
     )
-    ((epoch, next_offset, known_id, stopped),) = cur.fetchall()
+    ((epoch, next_offset, known_id, leader_epoch, stopped),) = cur.fetchall()
     return Claim(
         topic=topic,
         partition=partition,
         epoch=epoch,
         next_offset=next_offset,
         topic_id=known_id and UUID(known_id),
+        leader_epoch=leader_epoch,
         stopped=stopped,
     )
 
@@ -227,16 +233,19 @@ def complete(cur: PgCursor, reads: Sequence[Read]) -> None:
     cur.execute("BEGIN; SET LOCAL synchronous_commit = off")
     execute_values(
         cur,
-        "WITH done (topic, partition, epoch, first_offset, next_offset, messages) AS (VALUES %s),"
-        " moved AS (UPDATE source_partitions p SET next_offset = done.next_offset, updated_at = clock_timestamp()"
+        "WITH done (topic, partition, epoch, first_offset, next_offset, messages, leader_epoch) AS (VALUES %s),"
+        " moved AS (UPDATE source_partitions p SET next_offset = done.next_offset,"
+        " leader_epoch = CASE done.leader_epoch WHEN -1 THEN p.leader_epoch ELSE done.leader_epoch END,"
+        " updated_at = clock_timestamp()"
         " FROM done WHERE (p.topic, p.partition, p.epoch, p.next_offset)"
         " = (done.topic, done.partition, done.epoch, done.first_offset) RETURNING p.topic, p.partition)"
         " INSERT INTO source_reads AS r (topic, partition, epoch, first_offset, next_offset, messages)"
-        " SELECT done.* FROM done JOIN moved USING (topic, partition)"
+        " SELECT topic, partition, epoch, first_offset, done.next_offset, messages"
+        " FROM done JOIN moved USING (topic, partition)"
         " ON CONFLICT (topic, partition, epoch) DO UPDATE SET next_offset = excluded.next_offset,"
         " messages = r.messages + excluded.messages, batches = r.batches + 1, updated_at = clock_timestamp()",
-        [(r.topic, r.partition, r.epoch, r.first_offset, r.next_offset, r.messages) for r in reads],
-        template="(%s, %s, %s::bigint, %s::bigint, %s::bigint, %s::bigint)",
+        [(r.topic, r.partition, r.epoch, r.first_offset, r.next_offset, r.messages, r.leader_epoch) for r in reads],
+        template="(%s, %s, %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::integer)",
         page_size=len(reads),
     )
     moved = cur.rowcount
@@ -296,12 +305,12 @@ def accept_gap(cur: PgCursor, topic: str, partition: int) -> tuple[int, int]:
     reason, lost_from, lost_to = row
     cur.execute(
         "UPDATE source_partitions SET stopped = NULL, lost_from = NULL, lost_to = NULL, topic_id = NULL,"
-        " next_offset = %s, epoch = epoch + 1, updated_at = clock_timestamp() WHERE (topic, partition) = (%s, %s)"
-        " RETURNING epoch",
+        " leader_epoch = -1, next_offset = %s, epoch = epoch + 1, updated_at = clock_timestamp()"
+        " WHERE (topic, partition) = (%s, %s) RETURNING epoch",
         (lost_to, topic, partition),
     )
     ((epoch,),) = cur.fetchall()
-    if lost_to < lost_from:  # the topic was made again: its numbers start anew
+    if lost_to < lost_from:  # the topic was made again, or cut short: its numbers come again
         cur.execute("DELETE FROM source_offsets WHERE (topic, partition) = (%s, %s)", (topic, partition))
     cur.execute(
         "INSERT INTO source_gaps (topic, partition, epoch, first_offset, next_offset, reason)"

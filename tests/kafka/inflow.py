@@ -132,6 +132,12 @@ class Inflow:
         with LogReader(self.kafka.bootstrap) as reader:
             return {partition: bounds.end for (_, partition), bounds in reader.bounds([self.topic]).items()}
 
+    def stopped(self) -> str:
+        """Why the only partition is stopped; "" where it is not."""
+        with self.ledger.database.connection() as cur:
+            (partition,) = sources.partitions(cur, self.topic)
+        return partition.stopped
+
     def taken(self) -> Counter[str]:
         """posted, duplicate, rejected, and how many messages were read, by the database."""
         with self.ledger.database.connection() as cur:

@@ -382,8 +382,8 @@ def test_a_topic_made_again_behind_a_reader_is_read_from_its_start(
         inflow.acknowledged = {}
         inflow.produce(inflow.purchases(messages, seed=9, first=500))
         os.kill(reader.pid, signal.SIGCONT)
-        wait_until(lambda: bool(stopped(ledger, inflow.topic)))
-        assert "made again" in stopped(ledger, inflow.topic)
+        wait_until(lambda: bool(inflow.stopped()))
+        assert "made again" in inflow.stopped()
         assert inflow.next_offsets() == {0: old}
         with ledger.database.transaction() as cur:
             assert sources.accept_gap(cur, inflow.topic, 0) == (old, 0)
@@ -394,12 +394,6 @@ def test_a_topic_made_again_behind_a_reader_is_read_from_its_start(
     assert sum((inflow.taken() - before)[name] for name in ("posted", "duplicate", "rejected")) == len(
         inflow.acknowledged
     )
-
-
-def stopped(ledger: Ledger, topic: str) -> str:
-    with ledger.database.connection() as cur:
-        (partition,) = sources.partitions(cur, topic)
-    return partition.stopped
 
 
 def test_a_message_on_which_the_ledger_fails_is_set_apart(

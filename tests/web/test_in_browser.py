@@ -195,9 +195,11 @@ def test_sign_in_and_out_by_keyboard(windows: Windows, server: Server, keys: Dat
     window = windows(base_url=server.url, locale="en-GB")
     page = window.page
     page.goto(f"{BASE}/objectives")
+    expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.insert_text("not a key")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("This is not a key that may sign in here.")
+    expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.insert_text(a_key(keys, "reader"))
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Objectives")
