@@ -98,7 +98,8 @@ def test_it_holds_under_data_that_is_made_up(
          f"{server.url}/v1/docs/openapi.json", "--phases", "fuzzing,stateful",
          "--checks", CHECKS,
          "--exclude-operation-id", "StreamChanges", "-n", "15", "--seed", "1",
-         "--max-time", str(SECONDS), "--no-color"],
+         "--max-time", str(SECONDS), "--no-color",
+         "--suppress-health-check", "filter_too_much,too_slow"],  # how well it makes data up, not how it is answered
         capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS * 5, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-8_000:] + run.stderr[-2_000:]

@@ -155,6 +155,9 @@ def test_over_http(full_soon: tuple[str, Path]) -> None:
     with Server(dsn) as server, closing(Api(server.url, key)) as api:
         create_programmes(server.url, key)
         member = enrolled(api)
+        api.read(
+            f"members/{member}/balance"
+        )  # who comes later PostgreSQL may refuse: it may have to write a file first
         ballast = fill(disk, LEAVE_BYTES)
         sent, acknowledged, refused = [], set(), 0
         while refused < 3:
