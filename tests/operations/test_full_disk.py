@@ -155,9 +155,7 @@ def test_over_http(full_soon: tuple[str, Path]) -> None:
     with Server(dsn) as server, closing(Api(server.url, key)) as api:
         create_programmes(server.url, key)
         member = enrolled(api)
-        api.read(
-            f"members/{member}/balance"
-        )  # who comes later PostgreSQL may refuse: it may have to write a file first
+        api.read(f"members/{member}/balance")  # who connects later may be refused: PostgreSQL may write a file then
         ballast = fill(disk, LEAVE_BYTES)
         sent, acknowledged, refused = [], set(), 0
         while refused < 3:
