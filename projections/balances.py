@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import mul
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -92,7 +93,7 @@ def _latest(known: str, opened_at: str) -> str:
 
 
 class MemberDelta(Struct, gc=False):
-    """What a batch does to one member's row: sums to add, and its status if it changed."""
+    """What a batch does to one member's row: postings by account, summed, and its status if it changed."""
 
     totals: list[int]
     status: str | None = None
@@ -131,7 +132,7 @@ class Balances:
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
         zeros = MemberDelta([0] * len(_TOTALS))
         members = [
-            (member, row[2], row[0], delta.status or NULL, *delta.totals)
+            (member, row[2], row[0], delta.status or NULL, *map(mul, _SIGNS, delta.totals))
             for member, row in changes.newest.items()
             for delta in (changes.members.get(member, zeros),)
         ]
@@ -164,7 +165,7 @@ def _add(changes: Changes, movement: Movement) -> None:
         delta = changes.members[member] = MemberDelta([0] * len(_TOTALS))
     totals = delta.totals
     for account, points in movement.booked:
-        totals[account] += _SIGNS[account] * points
+        totals[account] += points
     if movement.status is not None:
         delta.status = movement.status
     layers = changes.layers

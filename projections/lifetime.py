@@ -99,7 +99,7 @@ class Lifetime:
         new = {row[1] for row in batch.rows if row[2] == 1}  # their streams begin here: there is nothing before
         touched = {movement.row[1] for movement in batch.view(movements)}
         touched.update(row[1] for row, _ in batch.view(trades))
-        wanted = touched - new - known.keys()
+        wanted = touched.difference(new, known)
         if wanted and batch.after:
             cur.execute(_SELECT_FIGURES, (list(wanted), batch.journal))
             known.update((member, figures_of(row)) for member, *row in cur.fetchall())

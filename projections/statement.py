@@ -81,7 +81,7 @@ class Statement:
         if len(memory) > self._members_remembered_max:
             memory.clear()
         new = {row[1] for row in batch.rows if row[2] == 1}  # their streams begin here: there is nothing before
-        wanted = {movement.row[1] for movement in batch.view(movements)} - new - memory.keys()
+        wanted = {movement.row[1] for movement in batch.view(movements)}.difference(new, memory)
         memory.update(dict.fromkeys(wanted, _NOTHING))
         if wanted and batch.after:
             cur.execute(_SELECT_RUNNING, (list(wanted), batch.journal))

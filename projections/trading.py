@@ -20,6 +20,8 @@ from projections.batch import Batch, Row
 HOURS_REMEMBERED_MAX = 100_000
 DAYS_REMEMBERED_MAX = 100_000
 
+PURCHASE_TOPIC = "purchase-recorded.v1"
+
 
 class PurchaseLine(Struct, gc=False):
     """A line of a purchase; `cost_minor` None: unknown."""
@@ -87,7 +89,7 @@ def trades(batch: Batch) -> list[tuple[Row, AnyTrade]]:
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     topic: msgspec.json.Decoder(fields).decode
     for topic, fields in (
-        ("purchase-recorded.v1", Purchase),
+        (PURCHASE_TOPIC, Purchase),
         ("purchase-returned.v1", Return),
         ("cost-attributed.v1", Cost),
         ("wallet-share-surveyed.v1", WalletSurvey),
