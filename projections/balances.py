@@ -142,7 +142,7 @@ class Balances:
             if not delta.is_new
         ]
         new_layers = [
-            (journal, *key, delta.opened_since, delta.points)
+            (*key, delta.opened_since, delta.points)
             for key, delta in changes.layers.items()
             if delta.is_new and delta.points
         ]
@@ -155,7 +155,8 @@ class Balances:
             layers,
         )
         cur.execute(_MERGE_LOTS, (journal, journal))
-        copy_rows(cur, "lots", "journal, member, lot, available_at, expires_at, opened_at, points", new_layers)
+        columns = "member, lot, available_at, expires_at, opened_at, points"
+        copy_rows(cur, "lots", columns, new_layers, journal=journal)
 
 
 def _add(changes: Changes, movement: Movement) -> None:

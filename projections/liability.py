@@ -88,8 +88,8 @@ class Liability:
         return fold_liability(batch.view(flows), memory["time_zone"], memory["vintages"])
 
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
-        opened = [(journal, lot, _day(vintage)) for lot, vintage in changes.opened.items()]
-        copy_rows(cur, "liability_lots", "journal, lot, vintage", opened)
+        opened = [(lot, _day(vintage)) for lot, vintage in changes.opened.items()]
+        copy_rows(cur, "liability_lots", "lot, vintage", opened, journal=journal)
         _add(cur, _ADD_CELLS, journal, _cell_rows(changes.cells))
         _add(cur, _ADD_LAYERS, journal, _layer_rows(changes.layers))
         _add(cur, _ADD_ACTIVITY, journal, _tally_rows(changes.activity, months=2))
@@ -113,7 +113,8 @@ def fold_liability(found: Iterable[Flow], time_zone: str, vintages: dict[str, in
         change = 0
         for name, lot, points in flow.parts:
             change += points
-            key = (*_origin(lot, occurred_in, vintages), occurred_in, recorded_in, name)
+            vintage, elsewhere = _origin(lot, occurred_in, vintages)
+            key = (vintage, elsewhere, occurred_in, recorded_in, name)
             cell = cells.get(key)
             if cell is None:
                 cells[key] = [points, position, position]
@@ -121,9 +122,9 @@ def fold_liability(found: Iterable[Flow], time_zone: str, vintages: dict[str, in
                 cell[0] += points
                 cell[2] = position
         for lot, points, _, available_at, expires_at in movement.layers:
+            vintage, elsewhere = _origin(lot, occurred_in, vintages)
             expires_in = NEVER if expires_at is NEVER else month_at(expires_at, time_zone)
-            origin = _origin(lot, occurred_in, vintages)
-            layer = (*origin, occurred_in, month_at(available_at, time_zone), expires_in)
+            layer = (vintage, elsewhere, occurred_in, month_at(available_at, time_zone), expires_in)
             layers[layer] = layers.get(layer, 0) + points
         activity = _tally(changes.activity, (occurred_in, recorded_in, topic), 5, position)
         activity[0] += change
@@ -148,10 +149,9 @@ def flow_vintages(flow: Flow, time_zone: str, vintages: dict[str, int | None]) -
 
 def month_at(instant: str, time_zone: str) -> int:
     """The month of an instant, as text, in a time zone."""
-    month = _month_of_date(instant[:10])
-    if month is not None:
-        return month
-    return month_of(day_of(utc(instant) if "T" in instant else instant, time_zone))  # PostgreSQL writes no T, in UTC
+    return _month_of_date(instant[:10]) or month_of(  # PostgreSQL writes no T, in UTC
+        day_of(utc(instant) if "T" in instant else instant, time_zone)
+    )
 
 
 @lru_cache(DAYS_REMEMBERED_MAX)

@@ -116,17 +116,12 @@ class Figures(Struct, gc=False):
         sums[REVENUE] += revenue
         sums[GOODS_COST] += cost
         sums[UNCOSTED] += uncosted
-        self._count_purchase(event, instant, day)
-        return [1, units, revenue, 0, 0, 0, cost, 0, uncosted]
-
-    def _count_purchase(self, event: Purchase, instant: str, day: int) -> None:
-        first, last = self.first_purchase_at, self.last_purchase_at
-        if first is None or last is None:
-            self.first_purchase_at = self.last_purchase_at = instant
-        elif later(instant, last) == instant:
-            self.last_purchase_at = instant
+        last = self.last_purchase_at
+        if last is None or instant[:-1] < last[:-1]:
+            self.first_purchase_at = _earlier_of(self.first_purchase_at, instant)
+            self.last_purchase_at = last or instant
         else:
-            self.first_purchase_at = _earlier_of(first, instant)
+            self.last_purchase_at = instant
         if day != self.last_day:
             self._count_day(day)
             month = month_of(day)
@@ -136,6 +131,7 @@ class Figures(Struct, gc=False):
             self.channels = _with(self.channels, event.channel)
         if event.store not in self.stores:
             self.stores = _with(self.stores, event.store)
+        return [1, units, revenue, 0, 0, 0, cost, 0, uncosted]
 
     def _count_day(self, day: int) -> None:
         first, second = self.first_day, self.second_day

@@ -92,7 +92,7 @@ class Statement:
         return fold_statement(batch.view(movements), memory)
 
     def write(self, cur: PgCursor, journal: int, changes: list[tuple[Any, ...]]) -> None:
-        copy_rows(cur, "statement", f"journal, {_COLUMNS}", [(journal, *row) for row in changes])
+        copy_rows(cur, "statement", _COLUMNS, changes, journal=journal)
 
 
 def fold_statement(found: Iterable[Movement], running: dict[str, Running]) -> list[tuple[Any, ...]]:
