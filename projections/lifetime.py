@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from itertools import chain
 from operator import add
 from typing import Any
 
@@ -36,7 +37,7 @@ from projections.lifetime_figures import (
 from projections.movements import ISSUED, MOVEMENT_TOPICS, REDEEMED, Movement, movements, utc
 from projections.trading import (
     TRADE_TOPICS,
-    AnyTrade,
+    OtherTrade,
     Purchase,
     Return,
     WalletSurvey,
@@ -44,8 +45,9 @@ from projections.trading import (
     first_of_month,
     iso_day,
     month_of,
+    other_trades,
+    purchases,
     time_zone_of,
-    trades,
 )
 
 MEMBERS_REMEMBERED_MAX = 20_000
@@ -98,7 +100,7 @@ class Lifetime:
             known.clear()
         new = {row[1] for row in batch.rows if row[2] == 1}  # their streams begin here: there is nothing before
         touched = {movement.row[1] for movement in batch.view(movements)}
-        touched.update(row[1] for row, _ in batch.view(trades))
+        touched.update(row[1] for row, _ in _trades(batch))
         wanted = touched.difference(new, known)
         if wanted and batch.after:
             cur.execute(_SELECT_FIGURES, (list(wanted), batch.journal))
@@ -140,7 +142,7 @@ def fold_lifetimes(batch: Batch, time_zone: str, known: dict[str, Figures]) -> C
     """
     changes = Changes()
     _fold_points(changes, batch.view(movements), known, time_zone)
-    _fold_trades(changes, batch.view(trades), known, time_zone)
+    _fold_trades(changes, _trades(batch), known, time_zone)
     for member, figures in changes.members.items():
         before, now = changes.before[member], standing(figures)
         if now != before:
@@ -153,6 +155,11 @@ def fold_lifetimes(batch: Batch, time_zone: str, known: dict[str, Figures]) -> C
         if row[3] == ANALYSIS_TOPIC and row[4] is not None:
             changes.analysis = _decode_analysis(row[4])
     return changes
+
+
+def _trades(batch: Batch) -> Iterable[tuple[Row, Purchase | OtherTrade]]:
+    """All trade, purchases first: only surveys must be in order, among themselves."""
+    return chain(batch.view(purchases), batch.view(other_trades))
 
 
 def _touch(changes: Changes, known: dict[str, Figures], member: str) -> Figures:
@@ -195,7 +202,7 @@ def _set_status(figures: Figures, movement: Movement, time_zone: str) -> None:
 
 
 def _fold_trades(
-    changes: Changes, found: Iterable[tuple[Row, AnyTrade]], known: dict[str, Figures], time_zone: str
+    changes: Changes, found: Iterable[tuple[Row, Purchase | OtherTrade]], known: dict[str, Figures], time_zone: str
 ) -> None:
     members, days, months = changes.members, changes.days, dict[tuple[int, int], Sums]()
     for row, event in found:

@@ -22,7 +22,7 @@ from projections.batch import Batch, Row
 from projections.copying import NULL
 from projections.movements import later, utc
 from projections.survey_scoring import DETRACTOR_MAX, MILLION, PROMOTER_MIN, Scale, decimal, satisfied, score
-from projections.trading import PURCHASE_TOPIC, AnyTrade, Purchase, day_of, iso_day, time_zone_of, trades
+from projections.trading import PURCHASE_TOPIC, Purchase, day_of, iso_day, purchases, time_zone_of
 
 PURCHASES, COMPLAINTS, RESOLVED, RESOLUTION_MICROSECONDS, FOLLOW_UPS, IN_TIME, LATE = range(7)
 ANSWERS, SCORED, PROMOTERS, DETRACTORS, SATISFIED, WEIGHTED, SCORE_SUM, SCORE_SQUARES = range(8)
@@ -159,7 +159,7 @@ class Satisfaction:
         fold = _Fold(memory["time_zone"], memory.pop("complaints"), memory.pop("follow_ups"), Changes())
         for row, event in batch.view(_decoded):
             _FOLDS[row[3]](fold, row, event)
-        _count_purchases(fold, batch.view(trades))
+        _count_purchases(fold, batch.view(purchases))
         return fold.changes
 
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
@@ -300,19 +300,18 @@ def _follow_up_completed(fold: _Fold, row: Row, event: _FollowUpCompleted) -> No
     )
 
 
-def _count_purchases(fold: _Fold, found: Iterable[tuple[Row, AnyTrade]]) -> None:
+def _count_purchases(fold: _Fold, found: Iterable[tuple[Row, Purchase]]) -> None:
     """No purchase names a touchpoint: the rates of touchpoints are over the purchases of the programme."""
     days, members = fold.changes.service_days, fold.changes.members
     for row, event in found:
-        if isinstance(event, Purchase):
-            at = utc(event.occurred_at)
-            day = fold.day(at)
-            days["programme", "", day][PURCHASES] += 1
-            days["channel", event.channel, day][PURCHASES] += 1
-            days["store", event.store, day][PURCHASES] += 1
-            member = members[row[1]]
-            known = member.last_purchase_at
-            member.last_purchase_at = at if known is None else later(known, at)
+        at = utc(event.occurred_at)
+        day = fold.day(at)
+        days["programme", "", day][PURCHASES] += 1
+        days["channel", event.channel, day][PURCHASES] += 1
+        days["store", event.store, day][PURCHASES] += 1
+        member = members[row[1]]
+        known = member.last_purchase_at
+        member.last_purchase_at = at if known is None else later(known, at)
 
 
 def _opens(fold: _Fold, row: Row, event: _Event) -> None:

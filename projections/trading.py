@@ -77,26 +77,31 @@ class WalletSurvey(Struct, gc=False):
     yearly_spend_minor: int
 
 
-AnyTrade: TypeAlias = Purchase | Return | Cost | WalletSurvey
+OtherTrade: TypeAlias = Return | Cost | WalletSurvey
 
 
-def trades(batch: Batch) -> list[tuple[Row, AnyTrade]]:
-    """The events of trade of a batch with their rows, in order."""
+def purchases(batch: Batch) -> list[tuple[Row, Purchase]]:
+    """The purchases of a batch with their rows, in order."""
+    return [(row, _decode_purchase(row[4] or "")) for row in batch.rows if row[3] == PURCHASE_TOPIC]
+
+
+def other_trades(batch: Batch) -> list[tuple[Row, OtherTrade]]:
+    """The events of trade of a batch, but for purchases, with their rows, in order."""
     decoders = _DECODERS
     return [(row, decoders[row[3]](row[4])) for row in batch.rows if row[3] in decoders]
 
 
+_decode_purchase = msgspec.json.Decoder(Purchase).decode
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     topic: msgspec.json.Decoder(fields).decode
     for topic, fields in (
-        (PURCHASE_TOPIC, Purchase),
         ("purchase-returned.v1", Return),
         ("cost-attributed.v1", Cost),
         ("wallet-share-surveyed.v1", WalletSurvey),
     )
 }
 
-TRADE_TOPICS = frozenset(_DECODERS)
+TRADE_TOPICS = frozenset({PURCHASE_TOPIC, *_DECODERS})
 """The events of trade."""
 
 
