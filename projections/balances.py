@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import mul
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -92,7 +93,7 @@ def _latest(known: str, opened_at: str) -> str:
 
 
 class MemberDelta(Struct, gc=False):
-    """What a batch does to one member's row: sums to add, and its status if it changed."""
+    """What a batch does to one member's row: postings by account, summed, and its status if it changed."""
 
     totals: list[int]
     status: str | None = None
@@ -123,15 +124,12 @@ class Balances:
     def apply(self, batch: Batch, memory: dict[str, Any]) -> Changes:
         newest = {row[1]: row for row in batch.rows}
         newest.pop("", None)
-        changes = Changes(newest, {}, {})
-        for movement in batch.view(movements):
-            _add(changes, movement)
-        return changes
+        return Changes(newest, *_fold(batch.view(movements)))
 
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
         zeros = MemberDelta([0] * len(_TOTALS))
         members = [
-            (member, row[2], row[0], delta.status or NULL, *delta.totals)
+            (member, row[2], row[0], delta.status or NULL, *map(mul, _SIGNS, delta.totals))
             for member, row in changes.newest.items()
             for delta in (changes.members.get(member, zeros),)
         ]
@@ -141,7 +139,7 @@ class Balances:
             if not delta.is_new
         ]
         new_layers = [
-            (journal, *key, delta.opened_since, delta.points)
+            (*key, delta.opened_since, delta.points)
             for key, delta in changes.layers.items()
             if delta.is_new and delta.points
         ]
@@ -154,29 +152,35 @@ class Balances:
             layers,
         )
         cur.execute(_MERGE_LOTS, (journal, journal))
-        copy_rows(cur, "lots", "journal, member, lot, available_at, expires_at, opened_at, points", new_layers)
+        columns = "member, lot, available_at, expires_at, opened_at, points"
+        copy_rows(cur, "lots", columns, new_layers, journal=journal)
 
 
-def _add(changes: Changes, movement: Movement) -> None:
-    member = movement.row[1]
-    delta = changes.members.get(member)
-    if delta is None:
-        delta = changes.members[member] = MemberDelta([0] * len(_TOTALS))
-    totals = delta.totals
-    for account, points in movement.booked:
-        totals[account] += _SIGNS[account] * points
-    if movement.status is not None:
-        delta.status = movement.status
-    layers = changes.layers
-    for lot, points, opened_at, available_at, expires_at in movement.layers:
-        key = (member, lot, available_at, expires_at)
-        layer = layers.get(key)
-        if layer is not None:
-            layer.change(points, opened_at)
-        elif points > 0:
-            layers[key] = LayerDelta(points, 0, opened_at, opened_at, movement.row[3] in OPENING_TOPICS)
-        else:
-            layers[key] = LayerDelta(points, points)
+def _fold(found: Iterable[Movement]) -> tuple[dict[str, MemberDelta], dict[LayerKey, LayerDelta]]:
+    """The deltas of members and of layers."""
+    members: dict[str, MemberDelta] = {}
+    layers: dict[LayerKey, LayerDelta] = {}
+    for movement in found:
+        row = movement.row
+        member = row[1]
+        delta = members.get(member)
+        if delta is None:
+            delta = members[member] = MemberDelta([0] * len(_TOTALS))
+        totals = delta.totals
+        for account, points in movement.booked:
+            totals[account] += points
+        if movement.status is not None:
+            delta.status = movement.status
+        for lot, points, opened_at, available_at, expires_at in movement.layers:
+            key = (member, lot, available_at, expires_at)
+            layer = layers.get(key)
+            if layer is not None:
+                layer.change(points, opened_at)
+            elif points > 0:
+                layers[key] = LayerDelta(points, 0, opened_at, opened_at, row[3] in OPENING_TOPICS)
+            else:
+                layers[key] = LayerDelta(points, points)
+    return members, layers
 
 
 _TOTALS_DEFINED = ", ".join(f"{total} bigint" for total in _TOTALS)

@@ -14,16 +14,21 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", _SEPARATOR: "\
 _CHUNK_BYTES = 256 * 1024
 
 
-def copy_rows(cur: PgCursor, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows of text and integers; NULL stands for no value.
+def copy_rows(
+    cur: PgCursor, table: str, columns: str, rows: Sequence[tuple[Any, ...]], *, journal: int | None = None
+) -> None:
+    """Insert rows of text and integers; NULL stands for no value. With a `journal`, that column comes before them.
 
     Raises psycopg2 errors as COPY does: a duplicate key refuses them all.
     """
     if not rows:
         return
-    template = _SEPARATOR.join(["%s"] * len(rows[0]))
+    fields = ["%s"] * len(rows[0])
+    if journal is not None:
+        fields, columns = [str(journal), *fields], f"journal, {columns}"
+    template = _SEPARATOR.join(fields)
     body = "\n".join([template % row for row in rows])
-    separators = (len(rows[0]) - 1) * len(rows)
+    separators = (len(fields) - 1) * len(rows)
     if "\\" in body or "\r" in body or body.count("\n") >= len(rows) or body.count(_SEPARATOR) != separators:
         body = "\n".join([template % tuple(map(_escaped, row)) for row in rows])
     cur.copy_expert(

@@ -7,7 +7,7 @@ points of a lot that came from another journal are kept under the lot's name, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +19,7 @@ from projections.batch import Batch
 from projections.copying import copy_rows
 from projections.liability_flows import THIS_MONTH, Flow, flows, lots_named
 from projections.movements import MOVEMENT_TOPICS, NEVER, utc
-from projections.trading import day_of, first_of_month, month_of, time_zone_of
+from projections.trading import DAYS_REMEMBERED_MAX, day_of, first_of_month, month_of, time_zone_of
 
 LOTS_REMEMBERED_MAX = 200_000
 """Lots of a journal whose vintage is kept from batch to batch, about 0.2 KiB each."""
@@ -79,7 +79,7 @@ class Liability:
         if len(vintages) > self._lots_remembered_max:
             vintages.clear()
         found = batch.view(flows)
-        wanted = lots_named(found) - vintages.keys() - {flow.opens for flow in found}
+        wanted = lots_named(found).difference(vintages, [flow.opens for flow in found])
         vintages.update(dict.fromkeys(wanted, ELSEWHERE))
         if wanted and batch.after:
             vintages.update(read_vintages(cur, [batch.journal], wanted))
@@ -88,8 +88,8 @@ class Liability:
         return fold_liability(batch.view(flows), memory["time_zone"], memory["vintages"])
 
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
-        opened = [(journal, lot, _day(vintage)) for lot, vintage in changes.opened.items()]
-        copy_rows(cur, "liability_lots", "journal, lot, vintage", opened)
+        opened = [(lot, _day(vintage)) for lot, vintage in changes.opened.items()]
+        copy_rows(cur, "liability_lots", "lot, vintage", opened, journal=journal)
         _add(cur, _ADD_CELLS, journal, _cell_rows(changes.cells))
         _add(cur, _ADD_LAYERS, journal, _layer_rows(changes.layers))
         _add(cur, _ADD_ACTIVITY, journal, _tally_rows(changes.activity, months=2))
@@ -113,7 +113,8 @@ def fold_liability(found: Iterable[Flow], time_zone: str, vintages: dict[str, in
         change = 0
         for name, lot, points in flow.parts:
             change += points
-            key = (*_origin(lot, occurred_in, vintages), occurred_in, recorded_in, name)
+            vintage, elsewhere = _origin(lot, occurred_in, vintages)
+            key = (vintage, elsewhere, occurred_in, recorded_in, name)
             cell = cells.get(key)
             if cell is None:
                 cells[key] = [points, position, position]
@@ -121,15 +122,18 @@ def fold_liability(found: Iterable[Flow], time_zone: str, vintages: dict[str, in
                 cell[0] += points
                 cell[2] = position
         for lot, points, _, available_at, expires_at in movement.layers:
+            vintage, elsewhere = _origin(lot, occurred_in, vintages)
             expires_in = NEVER if expires_at is NEVER else month_at(expires_at, time_zone)
-            origin = _origin(lot, occurred_in, vintages)
-            layer = (*origin, occurred_in, month_at(available_at, time_zone), expires_in)
+            layer = (vintage, elsewhere, occurred_in, month_at(available_at, time_zone), expires_in)
             layers[layer] = layers.get(layer, 0) + points
-        _tally(changes.activity, (occurred_in, recorded_in, topic), _activity(topic, change, flow.owed), position)
+        activity = _tally(changes.activity, (occurred_in, recorded_in, topic), 5, position)
+        activity[0] += change
+        if flow.owed:
+            _count_owed(activity, topic, flow.owed)
         if topic == ADJUSTED:
             approval = _approval(state or "")
-            sums = (max(approval.points, 0), max(-approval.points, 0))
-            _tally(changes.adjustments, (occurred_in, approval.approver, approval.reason), sums, position)
+            adjustments = _tally(changes.adjustments, (occurred_in, approval.approver, approval.reason), 2, position)
+            adjustments[approval.points < 0] += abs(approval.points)
     return changes
 
 
@@ -145,14 +149,15 @@ def flow_vintages(flow: Flow, time_zone: str, vintages: dict[str, int | None]) -
 
 def month_at(instant: str, time_zone: str) -> int:
     """The month of an instant, as text, in a time zone."""
-    if "03" <= instant[8:10] <= "26":  # in whatever time zones it is written and read
-        return _month_of_text(instant[:7])
-    return month_of(day_of(utc(instant) if "T" in instant else instant, time_zone))  # PostgreSQL writes no T, in UTC
+    return _month_of_date(instant[:10]) or month_of(  # PostgreSQL writes no T, in UTC
+        day_of(utc(instant) if "T" in instant else instant, time_zone)
+    )
 
 
-@lru_cache(10_000)
-def _month_of_text(year_and_month: str) -> int:
-    return 12 * int(year_and_month[:4]) + int(year_and_month[5:]) - 1
+@lru_cache(DAYS_REMEMBERED_MAX)
+def _month_of_date(date: str) -> int | None:
+    """The month of a date in whatever time zones it is written and read; None where they may differ."""
+    return 12 * int(date[:4]) + int(date[5:7]) - 1 if "03" <= date[8:] <= "26" else None
 
 
 def read_vintages(cur: PgCursor, journals: list[int], lots: Iterable[str]) -> dict[str, int]:
@@ -172,29 +177,28 @@ def _origin(lot: str, occurred_in: int, vintages: dict[str, int | None]) -> Orig
     return (ELSEWHERE, lot) if vintage is ELSEWHERE else (vintage, "")
 
 
-def _activity(topic: str, points: int, owed: int) -> tuple[int, int, int, int, int]:
-    """points, owed, repaid, merged, written_off; as in the table."""
-    if not owed:
-        return (points, 0, 0, 0, 0)
+def _count_owed(activity: list[int], topic: str, owed: int) -> None:
+    """Add to owed, repaid, merged and written off, which come after the points, as in the table."""
     if topic == "points-clawed-back.v1":
-        return (points, owed, 0, 0, 0)
-    if topic in ("members-merged.v1", "merge-undone.v1"):
-        return (points, 0, 0, owed, 0)
-    if topic in ("member-closed.v1", "member-erased.v1"):
-        return (points, 0, 0, 0, -owed)
-    return (points, 0, -owed, 0, 0)
+        activity[1] += owed
+    elif topic in ("members-merged.v1", "merge-undone.v1"):
+        activity[3] += owed
+    elif topic in ("member-closed.v1", "member-erased.v1"):
+        activity[4] -= owed
+    else:
+        activity[2] -= owed
 
 
-def _tally(tallies: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], sums: Sequence[int], position: int) -> None:
+def _tally(
+    tallies: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], sums_count: int, position: int
+) -> list[int]:
+    """Count an event; its sums, to be added to, come first."""
     tally = tallies.get(key)
     if tally is None:
-        tallies[key] = [*sums, 1, position, position]
-        return
-    for index, value in enumerate(sums):
-        if value:
-            tally[index] += value
+        tally = tallies[key] = [0] * sums_count + [0, position, position]
     tally[-3] += 1
     tally[-1] = position
+    return tally
 
 
 _approval: Callable[[str], _Approval] = msgspec.json.Decoder(_Approval).decode

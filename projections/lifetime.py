@@ -6,8 +6,10 @@ change by what the touched members contribute now, less what they contributed be
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from itertools import chain
 from operator import add
 from typing import Any
 
@@ -15,7 +17,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ledger.store.database import PgCursor
-from projections.batch import Batch
+from projections.batch import Batch, Row
 from projections.copying import NULL, copy_rows
 from projections.lifetime_figures import (
     DAY_SUMS,
@@ -27,7 +29,6 @@ from projections.lifetime_figures import (
     Figures,
     Standing,
     Sums,
-    add_month,
     add_sums,
     count_standing,
     new_figures,
@@ -36,8 +37,7 @@ from projections.lifetime_figures import (
 from projections.movements import ISSUED, MOVEMENT_TOPICS, REDEEMED, Movement, movements, utc
 from projections.trading import (
     TRADE_TOPICS,
-    AnyTrade,
-    Cost,
+    OtherTrade,
     Purchase,
     Return,
     WalletSurvey,
@@ -45,8 +45,9 @@ from projections.trading import (
     first_of_month,
     iso_day,
     month_of,
+    other_trades,
+    purchases,
     time_zone_of,
-    trades,
 )
 
 MEMBERS_REMEMBERED_MAX = 20_000
@@ -99,8 +100,8 @@ class Lifetime:
             known.clear()
         new = {row[1] for row in batch.rows if row[2] == 1}  # their streams begin here: there is nothing before
         touched = {movement.row[1] for movement in batch.view(movements)}
-        touched.update(row[1] for row, _ in batch.view(trades))
-        wanted = touched - new - known.keys()
+        touched.update(row[1] for row, _ in _trades(batch))
+        wanted = touched.difference(new, known)
         if wanted and batch.after:
             cur.execute(_SELECT_FIGURES, (list(wanted), batch.journal))
             known.update((member, figures_of(row)) for member, *row in cur.fetchall())
@@ -140,10 +141,8 @@ def fold_lifetimes(batch: Batch, time_zone: str, known: dict[str, Figures]) -> C
     A member's enrolment is the first event of its stream, so that the cohort of all its trade is known.
     """
     changes = Changes()
-    for movement in batch.view(movements):
-        _move(changes, _touched(changes, known, movement.row[1]), movement, time_zone)
-    for row, event in batch.view(trades):
-        _trade(changes, _touched(changes, known, row[1]), row[1], event, time_zone)
+    _fold_points(changes, batch.view(movements), known, time_zone)
+    _fold_trades(changes, _trades(batch), known, time_zone)
     for member, figures in changes.members.items():
         before, now = changes.before[member], standing(figures)
         if now != before:
@@ -158,28 +157,40 @@ def fold_lifetimes(batch: Batch, time_zone: str, known: dict[str, Figures]) -> C
     return changes
 
 
-def _touched(changes: Changes, known: dict[str, Figures], member: str) -> Figures:
-    figures = changes.members.get(member)
+def _trades(batch: Batch) -> Iterable[tuple[Row, Purchase | OtherTrade]]:
+    """All trade, purchases first: only surveys must be in order, among themselves."""
+    return chain(batch.view(purchases), batch.view(other_trades))
+
+
+def _touch(changes: Changes, known: dict[str, Figures], member: str) -> Figures:
+    """The figures of a member that the batch has not touched before."""
+    figures = known.get(member)
+    changes.before[member] = None if figures is None else standing(figures)
     if figures is None:
-        figures = known.get(member)
-        changes.before[member] = None if figures is None else standing(figures)
-        if figures is None:
-            figures = known[member] = new_figures()
-        changes.members[member] = figures
+        figures = known[member] = new_figures()
+    changes.members[member] = figures
     return figures
 
 
-def _move(changes: Changes, figures: Figures, movement: Movement, time_zone: str) -> None:
-    for account, points in movement.booked:
-        if account == ISSUED:
-            figures.points_earned -= points
-            changes.points_earned -= points
-        elif account == REDEEMED:
-            figures.points_redeemed += points
-            changes.points_redeemed += points
-    if movement.status is None:
-        return
-    figures.status = movement.status
+def _fold_points(changes: Changes, found: Iterable[Movement], known: dict[str, Figures], time_zone: str) -> None:
+    members, earned, redeemed = changes.members, 0, 0
+    for movement in found:
+        member = movement.row[1]
+        figures = members.get(member) or _touch(changes, known, member)
+        for account, points in movement.booked:
+            if account == ISSUED:
+                figures.points_earned -= points
+                earned -= points
+            elif account == REDEEMED:
+                figures.points_redeemed += points
+                redeemed += points
+        if movement.status is not None:
+            _set_status(figures, movement, time_zone)
+    changes.points_earned, changes.points_redeemed = earned, redeemed
+
+
+def _set_status(figures: Figures, movement: Movement, time_zone: str) -> None:
+    figures.status = str(movement.status)
     topic = movement.row[3]
     if topic == "member-enrolled.v1":
         instant = utc(movement.occurred_at)
@@ -190,30 +201,41 @@ def _move(changes: Changes, figures: Figures, movement: Movement, time_zone: str
         figures.survivor = None
 
 
-def _trade(changes: Changes, figures: Figures, member: str, event: AnyTrade, time_zone: str) -> None:
-    instant = utc(event.occurred_at)
-    if isinstance(event, WalletSurvey):
-        figures.survey(event, instant)
-        return
-    day = day_of(instant, time_zone)
-    active = 0
-    if isinstance(event, Purchase):
-        months = len(figures.active_months)
-        added = figures.purchase(event, instant, day)
-        active = len(figures.active_months) - months
-    elif isinstance(event, Return):
-        added = figures.give_back(event)
-    else:
-        assert isinstance(event, Cost)
-        added = figures.attribute(event)
-    if not isinstance(event, Cost) and figures.cohort is not None:
-        revenue = added[REVENUE] - added[RETURNED]
-        add_month(changes.programme, figures.cohort, month_of(day), active, added[PURCHASES], revenue)
-    known = changes.days.get((member, day))
-    if known is None:
-        changes.days[member, day] = added
-    else:
-        known[:] = map(add, known, added)
+def _fold_trades(
+    changes: Changes, found: Iterable[tuple[Row, Purchase | OtherTrade]], known: dict[str, Figures], time_zone: str
+) -> None:
+    members, days, months = changes.members, changes.days, dict[tuple[int, int], Sums]()
+    for row, event in found:
+        member = row[1]
+        figures = members.get(member) or _touch(changes, known, member)
+        instant = utc(event.occurred_at)
+        if isinstance(event, WalletSurvey):
+            figures.survey(event, instant)
+            continue
+        day = day_of(instant, time_zone)
+        active = 0
+        if isinstance(event, Purchase):
+            active = len(figures.active_months)
+            added = figures.purchase(event, instant, day)
+            active = len(figures.active_months) - active
+        elif isinstance(event, Return):
+            added = figures.give_back(event)
+        else:
+            added = figures.attribute(event)
+        if figures.cohort is not None:
+            month = (figures.cohort, month_of(day))
+            sums = months.get(month)
+            if sums is None:
+                sums = months[month] = [0, 0, 0]
+            sums[0] += active
+            sums[1] += added[PURCHASES]
+            sums[2] += added[REVENUE] - added[RETURNED]
+        known_sums = days.get((member, day))
+        if known_sums is None:
+            days[member, day] = added
+        else:
+            known_sums[:] = map(add, known_sums, added)
+    changes.programme |= {("cohort_months", month): sums for month, sums in months.items()}
 
 
 _decode_analysis = msgspec.json.Decoder(Analysis).decode

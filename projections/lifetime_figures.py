@@ -102,17 +102,36 @@ class Figures(Struct, gc=False):
 
     def purchase(self, event: Purchase, instant: str, day: int) -> Sums:
         """Count a purchase; what it adds to its day."""
-        added = _purchase_sums(event)
-        _add(self.sums, added)
-        self.first_purchase_at = _earlier_of(self.first_purchase_at, instant)
-        self.last_purchase_at = _later_of(self.last_purchase_at, instant)
-        self._count_day(day)
-        month = month_of(day)
-        if month not in self.active_months:
-            self.active_months = tuple(sorted((*self.active_months, month)))
-        self.channels = _with(self.channels, event.channel)
-        self.stores = _with(self.stores, event.store)
-        return added
+        units = revenue = cost = uncosted = 0
+        for line in event.lines:
+            units += line.quantity
+            revenue += line.amount_minor
+            if line.cost_minor is None:
+                uncosted += 1
+            else:
+                cost += line.cost_minor
+        sums = self.sums
+        sums[PURCHASES] += 1
+        sums[UNITS] += units
+        sums[REVENUE] += revenue
+        sums[GOODS_COST] += cost
+        sums[UNCOSTED] += uncosted
+        last = self.last_purchase_at
+        if last is None or instant[:-1] < last[:-1]:
+            self.first_purchase_at = _earlier_of(self.first_purchase_at, instant)
+            self.last_purchase_at = last or instant
+        else:
+            self.last_purchase_at = instant
+        if day != self.last_day:
+            self._count_day(day)
+            month = month_of(day)
+            if month not in self.active_months:
+                self.active_months = tuple(sorted((*self.active_months, month)))
+        if event.channel not in self.channels:
+            self.channels = _with(self.channels, event.channel)
+        if event.store not in self.stores:
+            self.stores = _with(self.stores, event.store)
+        return [1, units, revenue, 0, 0, 0, cost, 0, uncosted]
 
     def _count_day(self, day: int) -> None:
         first, second = self.first_day, self.second_day
@@ -150,18 +169,6 @@ def new_figures() -> Figures:
 def net_profit(sums: Sequence[int]) -> int:
     """Revenue less what was returned, the cost of goods and attributed costs."""
     return sums[REVENUE] - sums[RETURNED] - sums[GOODS_COST] - sums[ATTRIBUTED]
-
-
-def _purchase_sums(event: Purchase) -> Sums:
-    units = revenue = cost = uncosted = 0
-    for line in event.lines:
-        units += line.quantity
-        revenue += line.amount_minor
-        if line.cost_minor is None:
-            uncosted += 1
-        else:
-            cost += line.cost_minor
-    return [1, units, revenue, 0, 0, 0, cost, 0, uncosted]
 
 
 def _return_sums(event: Return) -> Sums:
@@ -322,14 +329,6 @@ def count_standing(total: Contributions, found: Standing, sign: int = 1) -> None
             if found.second_day is not None:
                 for place, days in enumerate(REPURCHASE_WINDOWS_DAYS, 1):
                     row[place] += sign * (found.second_day - first_day <= days)
-
-
-def add_month(total: Contributions, cohort: int, month: int, active: int, purchases: int, revenue: int) -> None:
-    """Add trade of a month to its cohort: members that became active, purchases, revenue net of returns."""
-    row = _row(total, ("cohort_months", (cohort, month)), 3)
-    row[0] += active
-    row[1] += purchases
-    row[2] += revenue
 
 
 def _row(total: Contributions, key: tuple[str, Key], size: int) -> Sums:

@@ -60,12 +60,12 @@ class Movement(Struct, gc=False):
 
 def movements(batch: Batch) -> list[Movement]:
     """The movements of a batch, in order; events that change neither points nor the member's status have none."""
-    readers = _READERS
+    reader_of = _READERS.get
     found = []
     for row in batch.rows:
-        topic = row[3]
-        if topic in readers:
-            decode, read = readers[topic]
+        reader = reader_of(row[3])
+        if reader is not None:
+            decode, read = reader
             found.append(read(row, decode(row[4])))
     return found
 
@@ -335,7 +335,7 @@ def _movement(
 
 
 def _text(raw: Raw) -> str:
-    return bytes(raw).decode()
+    return str(raw, "utf-8")
 
 
 def _taking(allocations: str) -> list[LayerChange]:

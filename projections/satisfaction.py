@@ -22,7 +22,7 @@ from projections.batch import Batch, Row
 from projections.copying import NULL
 from projections.movements import later, utc
 from projections.survey_scoring import DETRACTOR_MAX, MILLION, PROMOTER_MIN, Scale, decimal, satisfied, score
-from projections.trading import day_of, iso_day, time_zone_of
+from projections.trading import PURCHASE_TOPIC, Purchase, day_of, iso_day, purchases, time_zone_of
 
 PURCHASES, COMPLAINTS, RESOLVED, RESOLUTION_MICROSECONDS, FOLLOW_UPS, IN_TIME, LATE = range(7)
 ANSWERS, SCORED, PROMOTERS, DETRACTORS, SATISFIED, WEIGHTED, SCORE_SUM, SCORE_SQUARES = range(8)
@@ -117,7 +117,6 @@ _DECODERS: dict[str, Callable[[str], Any]] = {
         ("complaint-resolved.v1", _ComplaintResolved),
         ("follow-up-scheduled.v1", _FollowUpScheduled),
         ("follow-up-completed.v1", _FollowUpCompleted),
-        ("purchase-recorded.v1", _Event),
         ("member-enrolled.v1", _Event),
         ("member-closed.v1", _Event),
         ("member-erased.v1", _Event),
@@ -141,7 +140,7 @@ class Satisfaction:
     name = "satisfaction"
     version = 1
     tables: tuple[str, ...] = tables.TABLES
-    topics = frozenset(_DECODERS)
+    topics = frozenset({*_DECODERS, PURCHASE_TOPIC})
 
     def prepare(self, cur: PgCursor) -> None:
         tables.prepare(cur)
@@ -160,6 +159,7 @@ class Satisfaction:
         fold = _Fold(memory["time_zone"], memory.pop("complaints"), memory.pop("follow_ups"), Changes())
         for row, event in batch.view(_decoded):
             _FOLDS[row[3]](fold, row, event)
+        _count_purchases(fold, batch.view(purchases))
         return fold.changes
 
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
@@ -300,12 +300,18 @@ def _follow_up_completed(fold: _Fold, row: Row, event: _FollowUpCompleted) -> No
     )
 
 
-def _purchased(fold: _Fold, row: Row, event: _Event) -> None:
-    # No purchase names a touchpoint: the rates of touchpoints are over the purchases of the programme.
-    place = (("programme", ""), ("channel", event.channel), ("store", event.store))
-    fold.count(place, fold.day(event.occurred_at), PURCHASES)
-    member, at = fold.changes.members[row[1]], utc(event.occurred_at)
-    member.last_purchase_at = at if member.last_purchase_at is None else later(member.last_purchase_at, at)
+def _count_purchases(fold: _Fold, found: Iterable[tuple[Row, Purchase]]) -> None:
+    """No purchase names a touchpoint: the rates of touchpoints are over the purchases of the programme."""
+    days, members = fold.changes.service_days, fold.changes.members
+    for row, event in found:
+        at = utc(event.occurred_at)
+        day = fold.day(at)
+        days["programme", "", day][PURCHASES] += 1
+        days["channel", event.channel, day][PURCHASES] += 1
+        days["store", event.store, day][PURCHASES] += 1
+        member = members[row[1]]
+        known = member.last_purchase_at
+        member.last_purchase_at = at if known is None else later(known, at)
 
 
 def _opens(fold: _Fold, row: Row, event: _Event) -> None:
@@ -359,7 +365,6 @@ _FOLDS: dict[str, Callable[[_Fold, Row, Any], None]] = {
     "complaint-resolved.v1": _complaint_resolved,
     "follow-up-scheduled.v1": _follow_up_scheduled,
     "follow-up-completed.v1": _follow_up_completed,
-    "purchase-recorded.v1": _purchased,
     "member-enrolled.v1": _opens,
     "member-closed.v1": _ends_as("closed"),
     "member-erased.v1": _ends_as("erased"),

@@ -78,7 +78,7 @@ def _read_newest(
 
 def write_rows(cur: PgCursor, journal: int, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Add rows to a table."""
-    copy_rows(cur, table, f"journal, {_COLUMNS[table]}", [(journal, *row) for row in rows])
+    copy_rows(cur, table, _COLUMNS[table], rows, journal=journal)
 
 
 def end_rows(cur: PgCursor, journal: int, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -99,11 +99,11 @@ def end_rows(cur: PgCursor, journal: int, table: str, rows: Sequence[tuple[Any, 
 
 def put_latest(cur: PgCursor, journal: int, rows: Iterable[tuple[Any, ...]]) -> None:
     """Put answers in the place of older ones."""
-    staged = [(journal, *row) for row in rows]
+    staged = list(rows)
     if not staged:
         return
-    columns = "journal, member, instrument, position, day, occurred_at, score, satisfied, lowest, highest"
-    copy_rows(cur, "staged_latest_answers", columns, staged)
+    columns = "member, instrument, position, day, occurred_at, score, satisfied, lowest, highest"
+    copy_rows(cur, "staged_latest_answers", columns, staged, journal=journal)
     cur.execute(_PUT_LATEST)
 
 
@@ -115,7 +115,7 @@ def add_days(
         ("staged_satisfaction_days", _ANSWER_DAYS_KEY, _ANSWER_DAYS_SUMS, answer_days),
         ("staged_service_days", _SERVICE_DAYS_KEY, _SERVICE_DAYS_SUMS, service_days),
     ):
-        copy_rows(cur, staged, ", ".join((*key, *sums)), [(journal, *row) for row in rows])
+        copy_rows(cur, staged, ", ".join((*key[1:], *sums)), list(rows), journal=journal)
     cur.execute(_ADD_ANSWER_DAYS)
     cur.execute(_ADD_SERVICE_DAYS)
 

@@ -81,7 +81,7 @@ class Statement:
         if len(memory) > self._members_remembered_max:
             memory.clear()
         new = {row[1] for row in batch.rows if row[2] == 1}  # their streams begin here: there is nothing before
-        wanted = {movement.row[1] for movement in batch.view(movements)} - new - memory.keys()
+        wanted = {movement.row[1] for movement in batch.view(movements)}.difference(new, memory)
         memory.update(dict.fromkeys(wanted, _NOTHING))
         if wanted and batch.after:
             cur.execute(_SELECT_RUNNING, (list(wanted), batch.journal))
@@ -92,7 +92,7 @@ class Statement:
         return fold_statement(batch.view(movements), memory)
 
     def write(self, cur: PgCursor, journal: int, changes: list[tuple[Any, ...]]) -> None:
-        copy_rows(cur, "statement", f"journal, {_COLUMNS}", [(journal, *row) for row in changes])
+        copy_rows(cur, "statement", _COLUMNS, changes, journal=journal)
 
 
 def fold_statement(found: Iterable[Movement], running: dict[str, Running]) -> list[tuple[Any, ...]]:

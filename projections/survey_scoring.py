@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 Scale: TypeAlias = tuple[int, int]
@@ -55,6 +56,7 @@ def satisfied(instrument: str, score: int, scale: Scale) -> bool:
     return 3 * (score - lowest * MILLION) >= 2 * (highest - lowest) * MILLION
 
 
+@lru_cache(10_000)  # most are 0, or a score that many gave
 def decimal(units: int, decimals: int = 6) -> str:
     """Millionths, or units of so many decimals, as text for a numeric column."""
     digits = f"{abs(units):0{decimals + 1}d}"

@@ -6,7 +6,7 @@ Decoding is narrow: only these fields, and instants stay the text that they were
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -17,7 +17,10 @@ from msgspec import Struct
 from ledger.store.database import PgCursor
 from projections.batch import Batch, Row
 
-MINUTES_REMEMBERED_MAX = 100_000
+HOURS_REMEMBERED_MAX = 100_000
+DAYS_REMEMBERED_MAX = 100_000
+
+PURCHASE_TOPIC = "purchase-recorded.v1"
 
 
 class PurchaseLine(Struct, gc=False):
@@ -74,26 +77,31 @@ class WalletSurvey(Struct, gc=False):
     yearly_spend_minor: int
 
 
-AnyTrade: TypeAlias = Purchase | Return | Cost | WalletSurvey
+OtherTrade: TypeAlias = Return | Cost | WalletSurvey
 
 
-def trades(batch: Batch) -> list[tuple[Row, AnyTrade]]:
-    """The events of trade of a batch with their rows, in order."""
+def purchases(batch: Batch) -> list[tuple[Row, Purchase]]:
+    """The purchases of a batch with their rows, in order."""
+    return [(row, _decode_purchase(row[4] or "")) for row in batch.rows if row[3] == PURCHASE_TOPIC]
+
+
+def other_trades(batch: Batch) -> list[tuple[Row, OtherTrade]]:
+    """The events of trade of a batch, but for purchases, with their rows, in order."""
     decoders = _DECODERS
     return [(row, decoders[row[3]](row[4])) for row in batch.rows if row[3] in decoders]
 
 
+_decode_purchase = msgspec.json.Decoder(Purchase).decode
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     topic: msgspec.json.Decoder(fields).decode
     for topic, fields in (
-        ("purchase-recorded.v1", Purchase),
         ("purchase-returned.v1", Return),
         ("cost-attributed.v1", Cost),
         ("wallet-share-surveyed.v1", WalletSurvey),
     )
 }
 
-TRADE_TOPICS = frozenset(_DECODERS)
+TRADE_TOPICS = frozenset({PURCHASE_TOPIC, *_DECODERS})
 """The events of trade."""
 
 
@@ -103,12 +111,25 @@ TRADE_TOPICS = frozenset(_DECODERS)
 def day_of(instant: str, time_zone: str) -> int:
     """The day (proleptic ordinal) of an instant in UTC, as text, in a time zone.
 
-    Days begin on a whole minute in every time zone since 1972, so that one conversion a minute is enough.
+    Nearly all hours are of one day, so that one conversion an hour is enough. In those in which a day begins or clocks
+    change it is one a minute: days begin on a whole minute in every time zone since 1972.
     """
-    return _day_of_minute(instant[:16], time_zone)
+    return _day_of_hour(instant[:13], time_zone) or _day_of_minute(instant[:16], time_zone)
 
 
-@lru_cache(MINUTES_REMEMBERED_MAX)
+@lru_cache(HOURS_REMEMBERED_MAX)
+def _day_of_hour(hour: str, time_zone: str) -> int | None:
+    """The day of all of an hour; None where it may not be one."""
+    begins = datetime.fromisoformat(f"{hour}:00").replace(tzinfo=UTC)
+    try:
+        first, last = (at.astimezone(_zone(time_zone)) for at in (begins, begins + timedelta(minutes=59)))
+    except OverflowError:  # at either end of the calendar
+        return None
+    same = first.date() == last.date() and first.utcoffset() == last.utcoffset()
+    return first.toordinal() if same else None
+
+
+@lru_cache(HOURS_REMEMBERED_MAX)
 def _day_of_minute(minute: str, time_zone: str) -> int:
     return datetime.fromisoformat(minute).replace(tzinfo=UTC).astimezone(_zone(time_zone)).toordinal()
 
@@ -123,13 +144,13 @@ def business_day(at: datetime, time_zone: str) -> date:
     return at.astimezone(_zone(time_zone)).date()
 
 
-@lru_cache(MINUTES_REMEMBERED_MAX)
+@lru_cache(DAYS_REMEMBERED_MAX)
 def iso_day(day: int) -> str:
     """A day (ordinal) as text, YYYY-MM-DD."""
     return date.fromordinal(day).isoformat()
 
 
-@lru_cache(MINUTES_REMEMBERED_MAX)
+@lru_cache(DAYS_REMEMBERED_MAX)
 def month_of(day: int) -> int:
     """The month of a day (ordinal) as one number: 12 * year + month - 1."""
     on = date.fromordinal(day)
