@@ -60,6 +60,8 @@ from ledger.store.database import PgCursor
 
 PACKAGE: Final = "loyalty-ledger"
 SEGMENT_EVENTS: Final = 100_000
+WRITE_BYTES: Final = 1 << 22
+"""Written to a file at a time: the thread that compresses waits for the interpreter with every write."""
 PARQUET: Final = {
     "compression": "zstd",
     "compression_level": 1,
@@ -266,7 +268,10 @@ class _Exporter:
         part = path.with_name(path.name + ".part")
         with part.open("wb", buffering=0) as raw:
             sink = _HashingSink(raw)
-            with pq.ParquetWriter(sink, SCHEMA, **PARQUET) as file:
+            with (
+                pa.BufferedOutputStream(pa.PythonFile(sink, "w"), WRITE_BYTES) as out,
+                pq.ParquetWriter(out, SCHEMA, **PARQUET) as file,
+            ):
                 writing: Future[None] | None = None
                 while tree.size < last:
                     page, since = self._checked(whose, next(fetched), tree, since, min(last, tree.size + PAGE_EVENTS))

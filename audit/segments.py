@@ -60,10 +60,14 @@ TAKEN_OUT: Final = ("programme", "member", "occurred_at", "source", "id")
 PAGE_EVENTS: Final = 20_000
 """Events in memory at a time, and in a row group of a file."""
 
+ROW_EVENTS: Final = 2_000
+"""Events in a row of what PostgreSQL sends."""
+
 _POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z, where timestamptz counts from
 _COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_FIELDS = (11).to_bytes(2)
 _COPY_END = b"\xff\xff"
+_ROW_VALUES = 13
 
 
 class Refused(ValueError):
@@ -98,9 +102,10 @@ _decode_common = msgspec.json.Decoder(_Common).decode
 
 # --- pages from the database -----------------------------------------------------------------------------------------
 
-# One row of big values a page: a message and a Python call for each event would cost more than all else. Texts are as
-# the connection encodes them, which is UTF-8. A command records at least one event, so that 0 stands for no command.
-_PAGE = (
+# A row of big values for many events: a message and a Python call for each event would cost more than all else. But not
+# one row for a page, because for values of many megabytes PostgreSQL takes memory from the system anew each time. Texts
+# are as the connection encodes them, which is UTF-8. A command records at least one event, so that 0 stands for none.
+_VALUES = (
     "string_agg(int8send(position), ''), string_agg(int8send(originator_version), ''),"
     " string_agg(timestamptz_send(recorded_at), ''), string_agg(leaf_hash, ''),"
     " string_agg(int4send(octet_length(originator_id)), ''), string_agg(originator_id, ''),"
@@ -112,10 +117,12 @@ _PAGE = (
 
 
 def page_query(journal: int, after: int, upto: int) -> str:
-    """The COPY of the events at positions after < position <= upto, as one row that `page_from_copy` reads."""
+    """The COPY of the events at positions after < position <= upto, in the rows that `page_from_copy` reads."""
     return (
-        f"COPY (SELECT {_PAGE} FROM (SELECT * FROM events WHERE journal = {journal:d} AND position > {after:d}"
-        f" AND position <= {upto:d} ORDER BY position) AS event) TO STDOUT (FORMAT binary)"
+        f"COPY (SELECT row.* FROM (SELECT start FROM generate_series({after:d}::bigint, {upto - 1:d}, {ROW_EVENTS})"
+        f" AS start ORDER BY start) AS starts, LATERAL (SELECT {_VALUES} FROM (SELECT * FROM events"
+        f" WHERE journal = {journal:d} AND position > start AND position <= least(start + {ROW_EVENTS}, {upto:d})"
+        " ORDER BY position) AS event) AS row ORDER BY start) TO STDOUT (FORMAT binary)"
     )
 
 
@@ -158,15 +165,18 @@ def page_from_copy(data: bytes, whose: Whose, after: int) -> pa.RecordBatch:
 
 
 def _copied_fields(data: bytes) -> list[bytes]:
-    """The values of the one row of a binary COPY; an absent one is empty."""
-    at = len(_COPY_SIGNATURE) + 2
-    fields = []
-    for _ in range(13):
-        length = max(LENGTH.unpack_from(data, at)[0], 0)
-        at += LENGTH.size
-        fields.append(data[at : at + length])
-        at += length
-    return fields
+    """The values of the rows of a binary COPY, one column after the other; absent ones are empty."""
+    view = memoryview(data)
+    at = len(_COPY_SIGNATURE)
+    columns: list[list[memoryview]] = [[] for _ in range(_ROW_VALUES)]
+    while view[at : at + 2] != _COPY_END:
+        at += 2
+        for column in columns:
+            length = max(LENGTH.unpack_from(data, at)[0], 0)
+            at += LENGTH.size
+            column.append(view[at : at + length])
+            at += length
+    return [b"".join(column) for column in columns]
 
 
 def take_out(stream: pa.Array, state: pa.Array, after: int) -> dict[str, pa.Array]:

@@ -7,10 +7,10 @@ the active customers; below them the inactive ones and the prospects.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -88,35 +88,12 @@ def read_pyramid(
     Raises ValueError where bands or period make no sense.
     """
     bands = _checked(programme_bands(cur, journals[0]) if bands is None else bands)
-    _check_period(period)
+    periods = {"one": period}
     cur.execute(
-        f"WITH RECURSIVE {MERGED_MEMBERS}, {_banded('one')}"
-        " SELECT band, count(*), sum(revenue)::bigint, coalesce(sum(profit), 0)::bigint,"
-        " count(*) FILTER (WHERE profit IS NULL), min(value)::bigint, max(value)::bigint FROM one_banded GROUP BY band",
-        {"journals": list(journals), **_values("one", by, period, bands)},
+        f"{_banded(periods)} SELECT band, {_OF_A_BAND.format('one_banded')} FROM one_banded GROUP BY band",
+        _values(journals, by, periods, bands),
     )
-    rows = {band: row for band, *row in cur.fetchall()}
-    names = _names(bands, by)
-    everyone, revenue, profit = (sum(row[column] for row in rows.values()) for column in range(3))
-    shown = []
-    for number, name in enumerate(names):
-        row = rows.get(number, [0, 0, 0, 0, None, None])
-        shown.append(
-            PyramidBand(
-                name=name,
-                members=row[0],
-                members_share=_share(row[0], everyone),
-                revenue_minor=row[1],
-                revenue_share=_share(row[1], revenue),
-                profit_minor=row[2],
-                profit_share=_share(row[2], profit),
-                unknown_profit_members=row[3],
-                least_minor=row[4],
-                most_minor=row[5],
-            )
-        )
-    active = sum(band.members for band in shown if band.name not in (INACTIVE, PROSPECT))
-    return Pyramid(by=by, period=period, active=active, bands=shown)
+    return _pyramid(by, period, bands, {band: _BandRow(*row) for band, *row in cur.fetchall()})
 
 
 def read_migration(
@@ -132,30 +109,90 @@ def read_migration(
 
     Raises ValueError where bands or periods make no sense.
     """
+    return read_pyramid_and_migration(cur, journals, by=by, earlier=earlier, later=later, bands=bands)[1]
+
+
+def read_pyramid_and_migration(
+    cur: PgCursor,
+    journals: Sequence[int],
+    *,
+    by: Measure,
+    earlier: Period,
+    later: Period,
+    bands: Bands | None = None,
+) -> tuple[Pyramid, list[Migration]]:
+    """The pyramid of the later period, and who moved to it from the earlier, by one query.
+
+    Raises ValueError where bands or periods make no sense.
+    """
     bands = _checked(programme_bands(cur, journals[0]) if bands is None else bands)
-    for period in (earlier, later):
-        _check_period(period)
+    periods = {"one": earlier, "two": later}
     cur.execute(
-        f"WITH RECURSIVE {MERGED_MEMBERS}, {_banded('one')}, {_banded('two')}"
-        " SELECT one_banded.band, two_banded.band, count(*),"
-        " coalesce(sum(two_banded.measured - coalesce(one_banded.measured, 0)), 0)::bigint"
+        f"{_banded(periods)} SELECT one_banded.band, two_banded.band,"
+        " coalesce(sum(two_banded.measured - coalesce(one_banded.measured, 0)), 0)::bigint,"
+        f" {_OF_A_BAND.format('two_banded')}"
         " FROM one_banded FULL JOIN two_banded USING (person) GROUP BY 1, 2 ORDER BY 1 NULLS LAST, 2 NULLS LAST",
-        {
-            "journals": list(journals),
-            **_values("one", by, earlier, bands),
-            **_values("two", by, later, bands),
-        },
+        _values(journals, by, periods, bands),
     )
     names = _names(bands, by)
-    return [
-        Migration(
-            from_band=ABSENT if one is None else names[one],
-            to_band=ABSENT if two is None else names[two],
-            members=members,
-            change_minor=change,
+    rows: dict[int, _BandRow] = {}
+    migration = []
+    for one, two, change, *row in cur.fetchall():
+        cell = _BandRow(*row)
+        migration.append(
+            Migration(
+                from_band=ABSENT if one is None else names[one],
+                to_band=ABSENT if two is None else names[two],
+                members=cell.members,
+                change_minor=change,
+            )
         )
-        for one, two, members, change in cur.fetchall()
-    ]
+        if two is not None:
+            rows[two] = rows[two].plus(cell) if two in rows else cell
+    return _pyramid(by, later, bands, rows), migration
+
+
+class _BandRow(NamedTuple):
+    """What a query tells of the members of a band, or of a part of them: the columns of `_OF_A_BAND`."""
+
+    members: int = 0
+    revenue_minor: int = 0
+    profit_minor: int = 0
+    unknown_profit_members: int = 0
+    least_minor: int | None = None
+    most_minor: int | None = None
+
+    def plus(self, other: _BandRow) -> _BandRow:
+        """Those of both together; a band has a value for all of its members, or for none."""
+        ranked = self.least_minor is not None
+        return _BandRow(
+            self.members + other.members,
+            self.revenue_minor + other.revenue_minor,
+            self.profit_minor + other.profit_minor,
+            self.unknown_profit_members + other.unknown_profit_members,
+            min(self.least_minor, other.least_minor) if ranked else None,
+            max(self.most_minor, other.most_minor) if ranked else None,
+        )
+
+
+def _pyramid(by: Measure, period: Period, bands: Bands, rows: Mapping[int, _BandRow]) -> Pyramid:
+    everyone = sum(row.members for row in rows.values())
+    revenue = sum(row.revenue_minor for row in rows.values())
+    profit = sum(row.profit_minor for row in rows.values())
+    shown = []
+    for number, name in enumerate(_names(bands, by)):
+        row = rows.get(number, _BandRow())
+        shown.append(
+            PyramidBand(
+                name=name,
+                members_share=_share(row.members, everyone),
+                revenue_share=_share(row.revenue_minor, revenue),
+                profit_share=_share(row.profit_minor, profit),
+                **row._asdict(),
+            )
+        )
+    active = sum(band.members for band in shown if band.name not in (INACTIVE, PROSPECT))
+    return Pyramid(by=by, period=period, active=active, bands=shown)
 
 
 def programme_bands(cur: PgCursor, journal: int) -> Bands:
@@ -198,38 +235,39 @@ def _check_period(period: Period) -> None:
         raise ValueError(f"period: it must begin before it ends, got {period.from_on} until {period.until_on}")
 
 
-def _values(alias: str, by: Measure, period: Period, bands: Bands) -> dict[str, Any]:
+def _values(journals: Sequence[int], by: Measure, periods: Mapping[str, Period], bands: Bands) -> dict[str, Any]:
+    """What the query of `_banded` is asked with.
+
+    Raises ValueError where a period ends before it begins.
+    """
+    values: dict[str, Any] = {}
+    for alias, period in periods.items():
+        _check_period(period)
+        values |= {f"{alias}_from": period.from_on or date.min, f"{alias}_until": period.until_on or date.max}
     shares = [Decimal(share) for _, share in bands[:-1]]
-    return {
-        f"{alias}_from": period.from_on or date.min,
-        f"{alias}_until": period.until_on or date.max,
-        f"{alias}_cuts": [sum(shares[: number + 1], Decimal(0)) for number in range(len(shares))],
-        f"{alias}_by_profit": by == "profit",
-        f"{alias}_last": len(bands) - 1,
+    return values | {
+        "journals": list(journals),
+        "cuts": [sum(shares[: number + 1], Decimal(0)) for number in range(len(shares))],
+        "by_profit": by == "profit",
+        "last": len(bands) - 1,
     }
 
 
-def _banded(alias: str) -> str:
-    """Common table expressions that give each person its band in a period.
+_OF_A_BAND = (
+    "count(*), coalesce(sum({0}.revenue), 0)::bigint, coalesce(sum({0}.profit), 0)::bigint,"
+    " count(*) FILTER (WHERE {0}.profit IS NULL), min({0}.value), max({0}.value)"
+)
+
+
+def _banded(aliases: Iterable[str]) -> str:
+    """Common table expressions that give each person its band in each of some periods.
 
     `{alias}_banded` has person, band (number from 0), revenue, profit (None: unknown), `measured`, which is the one of
     them that counts, and `value`, by which it was ranked (None: it was not). Days are added up by member before it is
     known whose they are now, so that not all of them are sorted.
     """
     return f"""
-{alias}_traded AS (
-    SELECT coalesce(merged.person, days.member) AS person, sum(days.purchases) AS purchases,
-        sum(days.revenue) AS revenue, CASE WHEN sum(days.uncosted_lines) = 0 THEN sum(days.profit) END AS profit
-    FROM (
-        SELECT journal, member, sum(purchases) AS purchases, sum(uncosted_lines) AS uncosted_lines,
-            sum(revenue_minor - returned_minor) AS revenue,
-            sum(revenue_minor - returned_minor - goods_cost_minor - attributed_cost_minor) AS profit
-        FROM trade_days
-        WHERE journal = ANY (%(journals)s) AND day >= %({alias}_from)s AND day < %({alias}_until)s
-        GROUP BY journal, member
-    ) days LEFT JOIN merged ON merged.journal = days.journal AND merged.member = days.member
-    GROUP BY 1
-), {alias}_persons AS (
+WITH RECURSIVE {MERGED_MEMBERS}, persons AS (
     SELECT coalesce(merged.person, known.member) AS person, min(known.first_day) AS first_day,
         bool_or(known.status = 'open' AND merged.person IS NULL) AS open,
         min((known.enrolled_at AT TIME ZONE zones.time_zone)::date) AS enrolled_on
@@ -242,30 +280,42 @@ def _banded(alias: str) -> str:
     ) zones
     WHERE known.journal = ANY (%(journals)s)
     GROUP BY 1
+){"".join(map(_banded_in, aliases))}"""
+
+
+def _banded_in(alias: str) -> str:
+    return f""", {alias}_traded AS (
+    SELECT coalesce(merged.person, days.member) AS person, sum(days.purchases) > 0 AS active,
+        sum(days.revenue)::bigint AS revenue,
+        CASE WHEN sum(days.uncosted_lines) = 0 THEN sum(days.profit)::bigint END AS profit
+    FROM (
+        SELECT journal, member, sum(purchases)::bigint AS purchases, sum(uncosted_lines)::bigint AS uncosted_lines,
+            sum(revenue_minor - returned_minor)::bigint AS revenue,
+            sum(revenue_minor - returned_minor - goods_cost_minor - attributed_cost_minor)::bigint AS profit
+        FROM trade_days
+        WHERE journal = ANY (%(journals)s) AND day >= %({alias}_from)s AND day < %({alias}_until)s
+        GROUP BY journal, member
+    ) days LEFT JOIN merged ON merged.journal = days.journal AND merged.member = days.member
+    GROUP BY 1
 ), {alias}_known AS (
-    SELECT person, coalesce(traded.purchases, 0) > 0 AS active, first_day < %({alias}_until)s AS customer,
+    SELECT person, coalesce(active, false) AS active, first_day < %({alias}_until)s AS customer,
         coalesce(traded.revenue, 0) AS revenue,
         CASE WHEN traded.person IS NULL THEN 0 ELSE traded.profit END AS profit
-    FROM {alias}_persons persons LEFT JOIN {alias}_traded traded USING (person)
+    FROM persons LEFT JOIN {alias}_traded traded USING (person)
     WHERE first_day < %({alias}_until)s OR (enrolled_on < %({alias}_until)s AND open)
 ), {alias}_measured AS (
-    SELECT *, CASE WHEN %({alias}_by_profit)s THEN profit ELSE revenue END AS measured FROM {alias}_known
+    SELECT *, CASE WHEN %(by_profit)s THEN profit ELSE revenue END AS measured FROM {alias}_known
 ), {alias}_ranked AS (
-    SELECT *, active AND measured IS NOT NULL AS ranked,
-        row_number() OVER (
-            PARTITION BY active AND measured IS NOT NULL ORDER BY measured DESC, person COLLATE "C"
-        ) AS rank,
-        count(*) OVER (PARTITION BY active AND measured IS NOT NULL) AS number
-    FROM {alias}_measured
+    SELECT *, row_number() OVER (ORDER BY measured DESC, person COLLATE "C") AS rank
+    FROM {alias}_measured WHERE active AND measured IS NOT NULL
+), {alias}_cuts AS (
+    SELECT coalesce(array_agg(floor(number * cut / 100)::bigint ORDER BY cut), '{{}}') AS last_ranks
+    FROM (SELECT count(*) AS number FROM {alias}_ranked) ranked, unnest(%(cuts)s::numeric[]) AS cut
 ), {alias}_banded AS (
-    SELECT person, revenue, profit, measured, CASE WHEN ranked THEN measured END AS value,
-        CASE
-            WHEN ranked THEN (
-                SELECT count(*) FROM unnest(%({alias}_cuts)s::numeric[]) AS cut WHERE rank > floor(number * cut / 100)
-            )
-            WHEN active THEN %({alias}_last)s + 1
-            WHEN customer THEN %({alias}_last)s + 1 + %({alias}_by_profit)s::integer
-            ELSE %({alias}_last)s + 2 + %({alias}_by_profit)s::integer
-        END AS band
-    FROM {alias}_ranked
+    SELECT person, revenue, profit, measured, measured AS value, width_bucket(rank - 1, last_ranks) AS band
+    FROM {alias}_ranked CROSS JOIN {alias}_cuts
+    UNION ALL
+    SELECT person, revenue, profit, measured, NULL,
+        %(last)s + CASE WHEN active THEN 1 WHEN customer THEN 1 + %(by_profit)s::int ELSE 2 + %(by_profit)s::int END
+    FROM {alias}_measured WHERE NOT (active AND measured IS NOT NULL)
 )"""

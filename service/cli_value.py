@@ -12,7 +12,7 @@ from msgspec import Struct
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
 from projections.programme_value import Cohort, ProgrammeValue, WhalePoint, read_cohorts, read_programme_value
-from projections.pyramid import Measure, Migration, Period, Pyramid, read_migration, read_pyramid
+from projections.pyramid import Measure, Migration, Period, Pyramid, read_pyramid, read_pyramid_and_migration
 from projections.trading import business_day
 from service.console import count, say, show_json, show_table
 from service.instants import INSTANT
@@ -228,13 +228,14 @@ def pyramid(
     def read(cursor: PgCursor, info: ProgrammeInfo) -> PyramidScreen:
         end = until_on if as_of is None else business_day(as_of, info.programme.time_zone) + timedelta(days=1)
         period = Period(from_on, end)
-        moved = []
-        if against is not None:
-            moved = read_migration(cursor, info.journals, by=by, earlier=against, later=period)
+        if against is None:
+            found, moved = read_pyramid(cursor, info.journals, by=by, period=period), []
+        else:
+            found, moved = read_pyramid_and_migration(cursor, info.journals, by=by, earlier=against, later=period)
         return PyramidScreen(
             programme=info.programme.programme,
             currency=info.programme.currency,
-            pyramid=read_pyramid(cursor, info.journals, by=by, period=period),
+            pyramid=found,
             against=against,
             migration=moved,
         )

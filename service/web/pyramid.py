@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ledger.programmes import ProgrammeInfo
 from ledger.store.database import PgCursor
-from projections.pyramid import ABSENT, Measure, Migration, Period, Pyramid, read_migration, read_pyramid
+from projections.pyramid import ABSENT, Measure, Migration, Period, Pyramid, read_pyramid_and_migration
 from service.http.access import FIGURES
 from service.web.asked import Asked, Text
 from service.web.charts import Chart
@@ -64,8 +64,7 @@ async def pyramid(
     if not asked.errors:
 
         def read(cursor: PgCursor, info: ProgrammeInfo) -> tuple[Pyramid, list[Migration]]:
-            shown = read_pyramid(cursor, info.journals, by=measure, period=later)
-            return shown, read_migration(cursor, info.journals, by=measure, earlier=earlier, later=later)
+            return read_pyramid_and_migration(cursor, info.journals, by=measure, earlier=earlier, later=later)
 
         found, moved = await visit.read(read, "lifetime")
     answer: Response[Any] = visit.render(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 
 from audit import export as exporting
 from audit import import_ledger as importing
+from audit import segments
 from audit.export import export
 from audit.export_check import check_export
 from audit.import_ledger import import_ledger
@@ -136,6 +138,17 @@ def test_every_column_of_every_event_is_exported(ledger: Ledger, database: Datab
         }
 
 
+def test_postgresql_sends_a_page_in_rows(
+    ledger: Ledger, database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many events each row has, the segments are the same, byte for byte."""
+    found = export(database.dsn, folder).manifest.segments
+    assert max(segment.rows for segment in found) > 3
+    for size in (1, 3):
+        monkeypatch.setattr(segments, "ROW_EVENTS", size)
+        assert export(database.dsn, folder.with_name(f"of-{size}")).manifest.segments == found
+
+
 def test_the_manifest_has_heads_and_segments_of_a_fixed_size(ledger: Ledger, database: Database, folder: Path) -> None:
     manifest = export(database.dsn, folder, segment_events=SEGMENT).manifest
     assert manifest == read_manifest(folder) == check_export(folder)
@@ -210,6 +223,20 @@ def test_an_export_with_nothing_new_writes_no_segment(ledger: Ledger, database: 
     assert {path: data for path, data in files(folder).items() if path != MANIFEST} == {
         path: data for path, data in before.items() if path != MANIFEST
     }
+
+
+def test_a_full_disk_ends_an_export_that_goes_on_later(ledger: Ledger, database: Database, folder: Path) -> None:
+    """The thread that writes fails: the error is the system's, and no segment that is not whole has a name."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            export(database.dsn, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(folder.rglob("*.parquet")) == []
+    report = export(database.dsn, folder)
+    assert report.written == report.manifest.events == check_export(folder).events
 
 
 def test_a_damaged_segment_is_not_built_upon(ledger: Ledger, database: Database, folder: Path) -> None:

@@ -12,7 +12,16 @@ import pytest
 from ledger.commands import PurchaseLine
 from ledger.events import MemberEnrolled, PurchaseRecorded
 from ledger.store.database import Database
-from projections.pyramid import CURRY, Measure, Migration, Period, Pyramid, read_migration, read_pyramid
+from projections.pyramid import (
+    CURRY,
+    Measure,
+    Migration,
+    Period,
+    Pyramid,
+    read_migration,
+    read_pyramid,
+    read_pyramid_and_migration,
+)
 from tests.lifetime.events import Programme, analysis, at, enrolled, merged, purchased
 
 HALVES = [("top", "50"), ("rest", "50")]
@@ -149,6 +158,32 @@ def test_the_migration_matrix(database: Database) -> None:
         Migration(from_band="prospect", to_band="prospect", members=1, change_minor=0),
         Migration(from_band="not yet", to_band="rest", members=1, change_minor=45),
     ]
+
+
+@pytest.mark.parametrize("by", ["revenue", "profit"])
+def test_the_pyramid_beside_a_migration_is_that_of_the_later_period(database: Database, by: Measure) -> None:
+    """With members in every band, from several bands of before, merged ones, and one whose cost is not known."""
+    programme = Programme(database, 3)
+    names = [f"m{number}" for number in range(12)]
+    programme.record(
+        *(enrolled(name, 0) for name in names),
+        enrolled("new", 150),
+        *(purchased(name, 10, (1, 100 + number % 3, 10)) for number, name in enumerate(names[:8])),
+        *(purchased(name, 160, (1, 90 + number % 4, 10)) for number, name in enumerate(names[4:11])),
+        purchased("new", 160, (1, 500, None)),
+        *merged("m5", "m6", 170),
+    )
+    programme.project()
+    bands = [("top", "20"), ("next", "30"), ("rest", "50")]
+    earlier, later = _period((0, 100)), _period((100, 200))
+    with database.connection() as cur:
+        alone = read_pyramid(cur, programme.journals, by=by, period=later, bands=bands)
+        found, moved = read_pyramid_and_migration(
+            cur, programme.journals, by=by, earlier=earlier, later=later, bands=bands
+        )
+    assert found == alone
+    assert all(band.members for band in found.bands)
+    assert len({cell.from_band for cell in moved if cell.to_band == "rest"}) > 1
 
 
 def test_merged_members_are_ranked_as_one(database: Database) -> None:
