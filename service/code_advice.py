@@ -123,6 +123,8 @@ REQUEST_ADVICE: Final = {
     "TOO_MANY_REQUESTS": "wait for `Retry-After`, then the same again",
     "FAILED": "send the same again with its id; tell whoever runs the ledger if it stays so",
     "DATABASE_UNAVAILABLE": "wait for `Retry-After`, then the same again with its id",
+    "DATABASE_TIMEOUT": "wait for `Retry-After`, then the same again with its id; a read that is always too long asks"
+    " for less, or the operator allows it more (`LOYALTY_READ_SECONDS`)",
     "DATABASE_FULL": "wait for `Retry-After`, then the same again with its id; the operator has to make room",
     "NOT_THERE_YET": "read again later, or without `at_least`",
     "READ_MODEL_OUTDATED": "wait until the operator has run `loyalty rebuild`",
