@@ -88,6 +88,7 @@ ADVICE: Final = {
     "COMPLAINT_NOT_FOUND": Advice("complaint", "check id and member: it may be resolved already"),
     "RESOLUTION_BEFORE_COMPLAINT": Advice("occurred_at", "correct the time of the resolution"),
     "FOLLOW_UP_NOT_FOUND": Advice("follow_up", "check id and member: it may be completed already"),
+    "COMPLETION_BEFORE_FOLLOW_UP": Advice("occurred_at", "correct the time of the completion"),
     "NAME_REPEATED": Advice("questions bands items", "name each once"),
     "WEIGHTS_INVALID": Advice("weights", "give one for each question of an ACSI survey, or none"),
     "BANDS_INVALID": Advice("bands bands[…].name bands[…].share_percent", "make the shares add up to 100"),
