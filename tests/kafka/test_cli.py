@@ -65,7 +65,7 @@ def test_a_stopped_partition_is_told_and_accepted(loyalty: Loyalty, kafka: Kafka
     inflow = Inflow(kafka, ledger, 1, partitions=1)
     consume = ("consume", "--topic", inflow.topic, "--group", inflow.topic, "--until-caught-up")
     send(inflow, 0, 5)
-    loyalty(*consume)
+    loyalty(*consume, exit_code=3)  # nobody is enrolled
     send(inflow, 0, 5)
     delete_before(inflow, 0, 8)
     told = loyalty(*consume, exit_code=1)
@@ -74,7 +74,7 @@ def test_a_stopped_partition_is_told_and_accepted(loyalty: Loyalty, kafka: Kafka
     assert "not accepted" in loyalty("sources").output
     assert "it goes on at 8" in loyalty("sources", "accept-gap", inflow.topic, "0").output
     loyalty("sources", "accept-gap", inflow.topic, "0", exit_code=1)
-    loyalty(*consume)
+    loyalty(*consume, exit_code=3)
     assert inflow.next_offsets() == {0: 10}
 
 
