@@ -174,19 +174,26 @@ class Backend:
         return await asyncio.get_running_loop().run_in_executor(self._command_threads, run)
 
     async def read(self, read: Callable[[PgCursor], T]) -> T:
-        """Read as the reader role; once more where the connection had broken since it was last used."""
+        """Read as the reader role."""
 
         def attempt() -> T:
             with self.readers.connection() as cursor:
                 return read(cursor)
 
+        return await self.look_up(attempt)
+
+    async def look_up(self, find: Callable[[], T]) -> T:
+        """Run what uses the database and may be done twice in a thread: again where the connection had broken since it
+        was last used.
+        """
+
         def again() -> T:
             try:
-                return attempt()
+                return find()
             except PersistenceError as error:
                 if not is_passing(error):
                     raise
-            return attempt()
+            return find()
 
         return await self.in_thread(again)
 

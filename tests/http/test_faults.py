@@ -289,6 +289,19 @@ def test_what_was_acknowledged_survives_a_kill_and_nothing_is_doubled(own: Serve
     api.close()
 
 
+def test_a_key_is_found_again_on_a_connection_that_broke_meanwhile(
+    database: Database, database_dsn: str, key: str
+) -> None:
+    """Nobody is refused for a connection that was cut while nothing used it."""
+    with Proxy(database_dsn) as proxy, Server(proxy.dsn) as running:
+        create_programmes(running.url, key)
+        for _ in range(2):
+            unknown = Api(running.url, a_key(database, "reader"))
+            assert unknown.get("changes").status_code == 200
+            unknown.close()
+            proxy.cut_all()
+
+
 def test_an_outage_under_load(database_dsn: str, key: str) -> None:
     """What is in the middle of anything is done wholly or not at all, and goes on without a restart."""
     with Proxy(database_dsn) as proxy, Server(proxy.dsn) as running:
