@@ -16,13 +16,18 @@ from datetime import datetime
 from urllib.parse import quote
 
 import msgspec
+from psycopg2.extras import execute_values
 
 from audit.merkle import consistency_ranges, joined, nodes_of, perfect_subtrees, range_hashes
 from audit.nodes import NodeProblem, extend, first_difference, read_nodes
 from audit.notes import SigningKey
 from audit.verify_proof import (
     COSIGNATURE_V1,
+    TIMESTAMP_BYTES,
+    Checkpoint,
+    Note,
     Refused,
+    Signature,
     Signed,
     VerifierKey,
     check_consistency,
@@ -34,6 +39,9 @@ from audit.verify_proof import (
 from ledger.store.database import Database, PgCursor
 
 JOURNAL_NUMBER = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+
+COSIGNATURE_BYTES = TIMESTAMP_BYTES + 64
+"""A time and an Ed25519 signature: by their length lines of witnesses are told from those of operators."""
 
 _LOCK_CLASS = 0x6C6F7963  # of advisory locks with two keys
 _COLUMNS = (
@@ -66,6 +74,17 @@ class HeadSigned(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     signed: bool
     refusal: str | None = None
+
+
+class SignedElsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint that another ledger of the same log stored at `signed_at`, of a journal of the programme `name`; its
+    note has the cosignatures too.
+    """
+
+    journal: int
+    name: str
+    note: str
+    signed_at: datetime
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -234,6 +253,72 @@ def _check_tree(cur: PgCursor, last: StoredCheckpoint | None, head: _Head) -> No
     if root != head.root:
         words = "the leaf hashes do not give the root of the head: the one or the other was changed"
         raise Refused(first_difference(cur, head.journal, head.size) or words)
+
+
+# --- from another ledger ----------------------------------------------------------------------------------------------
+
+
+def take_in(cur: PgCursor, found: Sequence[SignedElsewhere], keys: Sequence[VerifierKey]) -> None:
+    """Store checkpoints of other ledgers of this log, and the nodes they need, in the transaction of `cur`: at most one
+    of a size of each journal.
+
+    Raises Refused unless each is signed by one of these keys, of its journal, and of what the log here has up to there.
+    """
+    checkpoints = []
+    for one in sorted(found, key=lambda one: one.signed_at):
+        checkpoint, _ = open_checkpoint(one.note, keys)
+        if not checkpoint.origin.endswith(_path(one.name, one.journal)):
+            raise Refused(f"a checkpoint is of {checkpoint.origin!r}: it was signed for another journal")
+        checkpoints.append((one, checkpoint))
+    for journal in sorted({one.journal for one in found}):
+        _check_roots(cur, journal, [checkpoint for one, checkpoint in checkpoints if one.journal == journal])
+    notes = {(one.journal, checkpoint.size): parse_note(one.note) for one, checkpoint in checkpoints}
+    rows = [
+        (one.journal, checkpoint.size, checkpoint.root, _without_cosignatures(parse_note(one.note)), one.signed_at)
+        for one, checkpoint in checkpoints
+    ]
+    stored = execute_values(
+        cur,
+        "INSERT INTO checkpoints (journal, size, root, note, signed_at) VALUES %s RETURNING checkpoint, journal, size",
+        rows,
+        fetch=True,
+    )
+    execute_values(
+        cur,
+        "INSERT INTO cosignatures (checkpoint, name, key_id, cosigned_at, line) VALUES %s ON CONFLICT DO NOTHING",
+        [
+            (number, line.name, line.key_id, cosigned_at(line), str(line))
+            for number, journal, size in stored
+            for line in notes[journal, size].signatures
+            if cosigned_at(line) is not None
+        ],
+    )
+
+
+def _check_roots(cur: PgCursor, journal: int, checkpoints: Sequence[Checkpoint]) -> None:
+    """Raise Refused unless the leaf hashes of a journal give the roots of these checkpoints."""
+    cur.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, journal))
+    subtrees = {checkpoint: list(perfect_subtrees(0, checkpoint.size)) for checkpoint in checkpoints}
+    try:
+        extend(cur, journal, max(checkpoint.size for checkpoint in checkpoints))
+        hashes = read_nodes(cur, journal, [node for nodes in subtrees.values() for node in nodes])
+    except NodeProblem as error:
+        raise Refused(str(error)) from error
+    for checkpoint, nodes in subtrees.items():
+        if joined([hashes[node] for node in nodes]) != checkpoint.root:
+            raise Refused(f"positions 1 to {checkpoint.size} of journal {journal} are not what was signed")
+
+
+def cosigned_at(line: Signature) -> int | None:
+    """The time that a line has, where it is a cosignature by its form: seconds since 1970; None for other lines."""
+    if len(line.content) != COSIGNATURE_BYTES:
+        return None
+    seconds = int.from_bytes(line.content[:TIMESTAMP_BYTES], "big")
+    return seconds if seconds < 1 << 63 else None
+
+
+def _without_cosignatures(note: Note) -> str:
+    return note.text + "\n" + "".join(str(line) for line in note.signatures if cosigned_at(line) is None)
 
 
 # --- witnesses ------------------------------------------------------------------------------------------------------

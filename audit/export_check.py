@@ -72,7 +72,7 @@ def check_export(
     check_files(folder, manifest)
     committed = committed_roots(folder, manifest)
     if keys:
-        _check_signatures(folder, manifest, keys)
+        check_signatures(folder, manifest, keys)
     done = 0
     for programme in manifest.programmes:
         for journal in programme.journals:
@@ -226,7 +226,8 @@ def committed_roots(folder: Path, manifest: Manifest) -> Committed:
     return committed
 
 
-def _check_signatures(folder: Path, manifest: Manifest, keys: Sequence[VerifierKey]) -> None:
+def check_signatures(folder: Path, manifest: Manifest, keys: Sequence[VerifierKey]) -> None:
+    """Check that each checkpoint is signed by one of these keys, of its journal. Raises ExportError."""
     names = {journal.journal: each.programme for each in manifest.programmes for journal in each.journals}
     for file in manifest.checkpoints:
         path = folder / file.path

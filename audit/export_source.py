@@ -71,17 +71,19 @@ def write_checkpoints(cur: PgCursor, folder: Path, exported: list[ProgrammeExpor
         return []
     sizes = {journal.journal: journal.size for programme in exported for journal in programme.journals}
     cur.execute(
-        "SELECT DISTINCT ON (journal, size) journal, size, note, (SELECT coalesce(string_agg(line, '' ORDER BY name,"
-        " key_id, cosigned_at), '') FROM cosignatures WHERE cosignatures.checkpoint = signed.checkpoint)"
+        "SELECT DISTINCT ON (journal, size) journal, size, signed_at, note,"
+        " (SELECT coalesce(string_agg(line, '' ORDER BY name, key_id, cosigned_at), '') FROM cosignatures"
+        " WHERE cosignatures.checkpoint = signed.checkpoint)"
         " FROM checkpoints AS signed JOIN unnest(%s::int[], %s::bigint[]) AS exported (number, events)"
         " ON journal = number AND size <= events ORDER BY journal, size, signed.checkpoint DESC",
         (list(sizes), list(sizes.values())),
     )
     files = []
-    for journal, size, note, cosignatures in cur.fetchall():
+    for journal, size, signed_at, note, cosignatures in cur.fetchall():
         data = (note + cosignatures).encode()
         digest = sha256(data).hexdigest()
-        file = CheckpointFile(path=checkpoint_path(journal, size, digest), journal=journal, size=size, sha256=digest)
+        path = checkpoint_path(journal, size, digest)
+        file = CheckpointFile(path=path, journal=journal, size=size, sha256=digest, signed_at=signed_at)
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / file.path, data)
         files.append(file)

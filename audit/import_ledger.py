@@ -8,7 +8,7 @@ first transaction already holds the events that create the programmes, so nobody
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -17,11 +17,13 @@ from typing import Final, NamedTuple
 
 import psycopg2
 
+from audit.checkpoints import SignedElsewhere, take_in
 from audit.export import Told
-from audit.export_check import SINCE_EVER, JournalCheck, check_files, committed_roots
+from audit.export_check import SINCE_EVER, JournalCheck, check_files, check_signatures, committed_roots
 from audit.manifest import ExportError, JournalExport, Manifest, ProgrammeExport, read_manifest
 from audit.rows import COLUMNS
 from audit.segments import copy_stream
+from audit.verify_proof import Refused, VerifierKey
 from ledger.codec import MEMBER_STREAM, decode
 from ledger.hashing import EMPTY_ROOT, Frontier
 from ledger.programmes import record_programme
@@ -35,10 +37,11 @@ _AFTER_MEMBER_STREAMS: Final = MEMBER_STREAM[:-1] + chr(ord(MEMBER_STREAM[-1]) +
 
 
 class ImportReport(NamedTuple):
-    """What is imported, and how many of its events were taken in this time."""
+    """What is imported, how many of its events were taken in this time, and how many checkpoints were stored."""
 
     manifest: Manifest
     imported: int
+    checkpoints: int
 
 
 class _Job(NamedTuple):
@@ -46,24 +49,34 @@ class _Job(NamedTuple):
     journal: JournalExport
 
 
-def import_ledger(dsn: str, folder: Path, *, on_progress: Told = lambda done, total: None) -> ImportReport:
+def import_ledger(
+    dsn: str, folder: Path, *, keys: Sequence[VerifierKey] = (), on_progress: Told = lambda done, total: None
+) -> ImportReport:
     """Import an export into a migrated database that has none of its journals and programmes, or part of it from an
     import that was not finished.
+
+    With `keys` its checkpoints too, which one of these must have signed: for what is stored here, the next checkpoint
+    must continue. Those of exports that do not say when they were signed stay where they are.
 
     Raises ExportError at the first difference within the export, and where the database has something else; OSError;
     errors of eventsourcing.persistence when the database fails.
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
+    if keys:
+        check_signatures(folder, manifest, keys)
     with _writer(dsn) as cur:
-        importer = _Importer(cur, folder, manifest, on_progress)
+        importer = _Importer(cur, folder, manifest, keys, on_progress)
         importer.run()
-    return ImportReport(manifest, importer.imported)
+    return ImportReport(manifest, importer.imported, importer.checkpoints)
 
 
 class _Importer:
-    def __init__(self, cur: PgCursor, folder: Path, manifest: Manifest, on_progress: Told) -> None:
-        self.imported = 0
+    def __init__(
+        self, cur: PgCursor, folder: Path, manifest: Manifest, keys: Sequence[VerifierKey], on_progress: Told
+    ) -> None:
+        self.imported = self.checkpoints = 0
+        self._keys = keys
         self._cur = cur
         self._folder = folder
         self._jobs = [_Job(programme, journal) for programme in manifest.programmes for journal in programme.journals]
@@ -166,6 +179,27 @@ class _Importer:
             for programme, journal in self._jobs:
                 if journal.ordinal == 0:
                     self._restore(programme, journal)
+            if self._keys:
+                self._take_in_checkpoints()
+
+    def _take_in_checkpoints(self) -> None:
+        """Store the checkpoints, each compared with the log that is there now."""
+        names = {journal.journal: programme.programme for programme, journal in self._jobs}
+        found = [
+            SignedElsewhere(
+                journal=file.journal,
+                name=names[file.journal],
+                note=(self._folder / file.path).read_text("utf-8"),
+                signed_at=file.signed_at,
+            )
+            for file in self._manifest.checkpoints
+            if file.signed_at is not None
+        ]
+        try:
+            take_in(self._cur, found, self._keys)
+        except Refused as error:
+            raise ExportError(f"a checkpoint cannot be taken in: {error}") from error
+        self.checkpoints = len(found)
 
     def _restore(self, programme: ProgrammeExport, journal: JournalExport) -> None:
         """Write what the events of the programme itself say where writers look it up."""

@@ -84,13 +84,16 @@ class ProgrammeExport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     journals: list[JournalExport]
 
 
-class CheckpointFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A signed checkpoint of a journal's first `size` events: the note, with the signatures that it has."""
+class CheckpointFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A signed checkpoint of a journal's first `size` events: the note, with the signatures that it has. `signed_at` is
+    when the ledger stored it, which no signature says; None in exports of before it was written.
+    """
 
     path: str
     journal: Positive
     size: Positive
     sha256: Sha256Hex
+    signed_at: datetime | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,6 +190,8 @@ def _inconsistency(manifest: Manifest) -> str | None:
     for one in manifest.checkpoints:
         if one.size > sizes.get(one.journal, 0) or one.path != checkpoint_path(one.journal, one.size, one.sha256):
             return f"{one.path} is no checkpoint of what it holds"
+        if one.signed_at is not None and one.signed_at.tzinfo is None:
+            return f"{one.path}: signed_at has no time zone"
     return None
 
 

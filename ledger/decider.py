@@ -949,14 +949,21 @@ def _complete_follow_up(
 ) -> Decision:
     if member.status not in _ANSWERABLE:
         return _not_open(member)
-    due_at = member.follow_ups.get(command.follow_up)
-    if due_at is None:
+    promised = member.follow_ups.get(command.follow_up)
+    if promised is None:
         return Rejection("FOLLOW_UP_NOT_FOUND", "follow_up", "the member has no such open follow-up", command.follow_up)
+    if command.occurred_at < promised.scheduled_at:
+        return Rejection(
+            "COMPLETION_BEFORE_FOLLOW_UP",
+            "occurred_at",
+            f"must not be before the follow-up, promised at {promised.scheduled_at.isoformat()}",
+            command.occurred_at.isoformat(),
+        )
     return (
         FollowUpCompleted(
             **_of(command),
             follow_up=command.follow_up,
-            due_at=due_at,
+            due_at=promised.due_at,
             outcome=command.outcome,
         ),
     )

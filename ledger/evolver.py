@@ -39,7 +39,7 @@ from ledger.events import (
     SurveyAnswered,
     WalletShareSurveyed,
 )
-from ledger.member import DAYS_KEPT, MONTHS_KEPT, HistoryError, Hold, Member, Purchase, Redemption
+from ledger.member import DAYS_KEPT, MONTHS_KEPT, FollowUp, HistoryError, Hold, Member, Purchase, Redemption
 
 
 def evolve(member: Member, event: MemberEvent) -> Member:
@@ -370,7 +370,7 @@ def _complaint_resolved(member: Member, event: ComplaintResolved) -> None:
 
 
 def _follow_up_scheduled(member: Member, event: FollowUpScheduled) -> None:
-    member.follow_ups[event.id] = event.due_at
+    member.follow_ups[event.id] = FollowUp(scheduled_at=event.occurred_at, due_at=event.due_at)
 
 
 def _follow_up_completed(member: Member, event: FollowUpCompleted) -> None:

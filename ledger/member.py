@@ -19,7 +19,7 @@ from ledger.commands import PurchaseLine
 from ledger.events import Allocation, MembersMerged
 from ledger.values import FAR
 
-STATE_LAYOUT = 2
+STATE_LAYOUT = 3
 """Raise it when Member or what it holds changes shape or meaning: snapshots of another layout are ignored."""
 
 DAYS_KEPT = 400
@@ -106,6 +106,13 @@ class Hold(Struct, kw_only=True, gc=False):
     allocations: list[Allocation]
 
 
+class FollowUp(Struct, kw_only=True, gc=False):
+    """A follow-up that was promised and is not kept."""
+
+    scheduled_at: datetime
+    due_at: datetime
+
+
 class Member(Struct, kw_only=True, gc=False):
     """A member's state after `version` events."""
 
@@ -134,7 +141,8 @@ class Member(Struct, kw_only=True, gc=False):
     earned_days: dict[date, int] = field(default_factory=dict)
     earned_months: dict[tuple[int, int], int] = field(default_factory=dict)
     complaints: dict[str, datetime] = field(default_factory=dict)
-    follow_ups: dict[str, datetime] = field(default_factory=dict)
+    """When each open one was opened."""
+    follow_ups: dict[str, FollowUp] = field(default_factory=dict)
     forgets_after: datetime = FAR
     """Until `latest` passes it, there is nothing to forget."""
 

@@ -86,6 +86,7 @@ CODES: dict[str, str] = {
     "COMPLAINT_NOT_FOUND": "The member has no such open complaint.",
     "RESOLUTION_BEFORE_COMPLAINT": "The resolution is dated before its complaint.",
     "FOLLOW_UP_NOT_FOUND": "The member has no such open follow-up.",
+    "COMPLETION_BEFORE_FOLLOW_UP": "The completion is dated before its follow-up was promised.",
     # steering the programme
     "NAME_REPEATED": "A name stands twice in a list of different ones.",
     "WEIGHTS_INVALID": "The weights are not one for each question of an ACSI survey, some above 0.",

@@ -87,23 +87,35 @@ def _check(folder: Path, keys: tuple[VerifierKey, ...], as_json: bool) -> None:
 
 @click.command("import-ledger")
 @click.argument("folder", type=EXISTING_FOLDER, metavar="DIR")
+@key_option
 @click.option("--json", "as_json", is_flag=True, help="What was imported as JSON.")
 @click.pass_obj
-def import_command(settings: Settings, folder: Path, as_json: bool) -> None:
+def import_command(settings: Settings, folder: Path, keys: tuple[VerifierKey, ...], as_json: bool) -> None:
     """Make an identical ledger from the export in DIR, in a database that has none of its programmes.
 
     Every hash is checked on the way. It may be stopped and run again; writers see the programmes when all of it is in.
+    Its checkpoints are taken over only with --key, which must have signed every one of them.
     """
     with opened(settings) as workspace, progress_bar("importing") as told:
         try:
-            report = import_ledger(workspace.database.dsn, folder, on_progress=told)
+            report = import_ledger(workspace.database.dsn, folder, keys=keys, on_progress=told)
         except ExportError as error:
             raise click.ClickException(str(error)) from error
     if as_json:
-        show_json({"imported": report.imported, **_summary(report.manifest)})
+        show_json({"imported": report.imported, "checkpoints": report.checkpoints, **_summary(report.manifest)})
         return
     _say_journals(report.manifest)
+    if report.manifest.checkpoints:
+        _say_taken_over(report.checkpoints, len(report.manifest.checkpoints), signed=bool(keys))
     say(f"Imported {count(report.imported, 'event')}. Read models: loyalty project --once.")
+
+
+def _say_taken_over(taken: int, there: int, *, signed: bool) -> None:
+    if taken:
+        say(f"Checkpoints taken over, signed by keys that are trusted: {taken:,}.")
+    if taken < there:
+        why = "it does not say when they were signed" if signed else "who signed them was not checked (--key)"
+        say(f"Checkpoints that stay in the export: {there - taken:,}; {why}.")
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -20,7 +20,17 @@ from consumers.kafka_client import ClientSettings, LogReader
 from consumers.kafka_in import Consumer, ConsumeSettings, Progress
 from ledger.store import sources
 from ledger.store.database import Database
-from service.console import EXIT_FAILURE, EXIT_INTERRUPTED, count, instant, say, show_json, show_table, stop
+from service.console import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_REJECTED,
+    count,
+    instant,
+    say,
+    show_json,
+    show_table,
+    stop,
+)
 from service.metrics import of_consumer
 from service.options import bootstrap_option, metrics_port_option
 from service.read_models import projection_lags
@@ -58,7 +68,8 @@ def consume_command(
     """Take the messages of Kafka topics, each exactly once, until Ctrl-C.
 
     Any number of consumers share the partitions. Refused messages are kept: see `loyalty rejected`. A partition whose
-    messages are gone from Kafka stops, and the others go on: see `loyalty sources`. Exit code 1 if one is stopped.
+    messages are gone from Kafka stops, and the others go on: see `loyalty sources`. Exit code 1 if one is stopped. With
+    --until-caught-up: 3 if messages were refused.
     """
     wanted = ConsumeSettings(
         client=ClientSettings(bootstrap=bootstrap, topics=topics, group=group),
@@ -99,6 +110,8 @@ def consume_command(
         if stopped.is_set():
             _log.info("Stopped. The next consumer goes on where this one ended.")
             stop(EXIT_INTERRUPTED)
+        if progress.rejected:
+            stop(EXIT_REJECTED)
 
 
 def _summary(progress: Progress, seconds: float, interrupted: bool) -> dict[str, Any]:

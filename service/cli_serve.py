@@ -71,6 +71,7 @@ def serve(
         follow = settings.database_url is None if project is None else project
         limits = Limits(
             wait_seconds=wait,
+            read_seconds=settings.read_seconds,
             client_seconds=client_seconds,
             requests_per_second=requests_per_second,
             requests_at_once=max(1, round(2 * requests_per_second)),

@@ -88,6 +88,7 @@ ADVICE: Final = {
     "COMPLAINT_NOT_FOUND": Advice("complaint", "check id and member: it may be resolved already"),
     "RESOLUTION_BEFORE_COMPLAINT": Advice("occurred_at", "correct the time of the resolution"),
     "FOLLOW_UP_NOT_FOUND": Advice("follow_up", "check id and member: it may be completed already"),
+    "COMPLETION_BEFORE_FOLLOW_UP": Advice("occurred_at", "correct the time of the completion"),
     "NAME_REPEATED": Advice("questions bands items", "name each once"),
     "WEIGHTS_INVALID": Advice("weights", "give one for each question of an ACSI survey, or none"),
     "BANDS_INVALID": Advice("bands bands[…].name bands[…].share_percent", "make the shares add up to 100"),
@@ -123,6 +124,8 @@ REQUEST_ADVICE: Final = {
     "TOO_MANY_REQUESTS": "wait for `Retry-After`, then the same again",
     "FAILED": "send the same again with its id; tell whoever runs the ledger if it stays so",
     "DATABASE_UNAVAILABLE": "wait for `Retry-After`, then the same again with its id",
+    "DATABASE_TIMEOUT": "wait for `Retry-After`, then the same again with its id; a read that is always too long asks"
+    " for less, or the operator allows it more (`LOYALTY_READ_SECONDS`)",
     "DATABASE_FULL": "wait for `Retry-After`, then the same again with its id; the operator has to make room",
     "NOT_THERE_YET": "read again later, or without `at_least`",
     "READ_MODEL_OUTDATED": "wait until the operator has run `loyalty rebuild`",

@@ -96,6 +96,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             "100000",
         ),
     ] = 100_000
+    read_seconds: Annotated[
+        Annotated[float, Meta(gt=0, le=3_600)],
+        _variable(
+            "READ_SECONDS",
+            "so many seconds may a read of `serve` take; then it is answered with 503",
+            "a number of seconds, above 0, at most 3600",
+            "30",
+        ),
+    ] = 30.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

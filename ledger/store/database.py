@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal
 
 import psycopg2
 import psycopg2.extensions
 from eventsourcing import persistence
 from eventsourcing.persistence import Connection, ConnectionPool, Params
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from ledger.store.deadlines import Deadlines
 
 PgConnection = psycopg2.extensions.connection
 PgCursor = psycopg2.extensions.cursor
@@ -18,6 +21,16 @@ Role = Literal["loyalty_writer", "loyalty_reader"]
 SCHEMA = "loyalty"
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60  # a writer that froze with a head locked would stop its journal for ever
 IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
+NETWORK = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 30,  # seconds, as the interval; of connections over TCP
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+"""When a network that swallows everything, or a machine that is gone, is noticed. What a DSN says goes before."""
+CUT_AFTER_SECONDS = 1.0
+"""So much later than the server's own timeout, of which it can tell, a connection is cut."""
 
 _TRANSLATIONS: tuple[tuple[type[psycopg2.Error], type[persistence.PersistenceError]], ...] = (
     (psycopg2.IntegrityError, persistence.IntegrityError),
@@ -60,17 +73,22 @@ def sentence(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def connect(dsn: str, role: Role | None = None, schema: str = SCHEMA) -> PgConnection:
-    """Open a connection in autocommit mode, in UTC, on the given schema, acting as `role` (None: as who logs in).
+def connect(
+    dsn: str, role: Role | None = None, schema: str = SCHEMA, *, statement_seconds_max: float | None = None
+) -> PgConnection:
+    """Open a connection in autocommit mode, in UTC, on the given schema, acting as `role` (None: as who logs in). The
+    server ends what takes longer than `statement_seconds_max`.
 
     Raises eventsourcing.persistence.OperationalError when the server cannot be reached or refuses.
     """
     settings = {"search_path": schema, "timezone": "UTC"}
     if role is not None:
         settings |= {"role": role, "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s"}
+    if statement_seconds_max is not None:
+        settings["statement_timeout"] = str(max(1, round(1_000 * statement_seconds_max)))
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     try:
-        connection = psycopg2.connect(dsn, options=options)
+        connection = psycopg2.connect(make_dsn(**(NETWORK | parse_dsn(dsn) | {"options": options})))
     except psycopg2.Error as error:
         raise translated(error) from error
     connection.autocommit = True
@@ -81,7 +99,9 @@ class Database:
     """A thread-safe pool of connections that act as one role in the schema of the ledger.
 
     Arguments: `dsn`, a libpq connection string or URI; `role`, `loyalty_writer` or `loyalty_reader`; `pool_size`,
-    connections kept open; `max_overflow`, connections allowed beyond them; `pool_timeout`, seconds to wait for one.
+    connections kept open; `max_overflow`, connections allowed beyond them; `pool_timeout`, seconds to wait for one;
+    `seconds_max`, for how long a statement may run, and a connection be used at a time: a database that does not answer
+    then raises OperationalError with the SQLSTATE of a statement that took too long (None: waited for without end).
     """
 
     def __init__(
@@ -92,14 +112,21 @@ class Database:
         pool_size: int = 5,
         max_overflow: int = 10,
         pool_timeout: float = 30.0,
+        seconds_max: float | None = None,
     ) -> None:
         self.dsn = dsn
         self.role: Role = role
-        self._pool = _Pool(dsn, role, pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout)
+        self._seconds_max = seconds_max
+        self._deadlines = None if seconds_max is None else Deadlines(seconds_max + CUT_AFTER_SECONDS)
+        self._pool = _Pool(self.connect, pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout)
 
     def connect(self) -> PgConnection:
         """Open a connection outside the pool, such as one that listens; the caller closes it."""
-        return connect(self.dsn, self.role)
+        return connect(self.dsn, self.role, statement_seconds_max=self._seconds_max)
+
+    def limited(self, session: PgConnection) -> AbstractContextManager[None]:
+        """Within it, no wait on the connection is longer than `seconds_max` and a moment."""
+        return nullcontext() if self._deadlines is None else self._deadlines.over(session)
 
     @contextmanager
     def connection(self) -> Iterator[PgCursor]:
@@ -110,8 +137,12 @@ class Database:
         """
         pooled = self._pool.get_connection()
         try:
-            with pooled.session.cursor() as cursor:
-                yield cursor
+            with self.limited(pooled.session):
+                try:
+                    with pooled.session.cursor() as cursor:
+                        yield cursor
+                finally:
+                    pooled.end_transaction()
         except psycopg2.Error as error:
             raise translated(error) from error
         finally:
@@ -134,6 +165,8 @@ class Database:
     def close(self) -> None:
         """Close every connection; the pool cannot be used afterwards."""
         self._pool.close()
+        if self._deadlines is not None:
+            self._deadlines.close()
 
     def _give_back(self, pooled: _PooledConnection) -> None:
         if self._pool.closed:
@@ -166,12 +199,15 @@ class _PooledConnection(Connection[_PooledCursor]):
         super().__init__()
         self.session = session
 
-    def is_usable(self) -> bool:
-        """Whether the connection is open and outside any transaction, after rolling back one left open."""
+    def end_transaction(self) -> None:
+        """Roll back a transaction left open."""
         with suppress(psycopg2.Error):  # the connection is closed instead
             if not self.session.closed and self.session.info.transaction_status != IDLE:
                 with self.session.cursor() as cursor:
                     cursor.execute("ROLLBACK")
+
+    def is_usable(self) -> bool:
+        """Whether the connection is open and outside any transaction."""
         return not self.session.closed and self.session.info.transaction_status == IDLE
 
     def commit(self) -> None:
@@ -189,13 +225,14 @@ class _PooledConnection(Connection[_PooledCursor]):
 
 
 class _Pool(ConnectionPool[_PooledConnection]):
-    def __init__(self, dsn: str, role: Role, *, pool_size: int, max_overflow: int, pool_timeout: float) -> None:
-        self._dsn = dsn
-        self._role = role
+    def __init__(
+        self, connect: Callable[[], PgConnection], *, pool_size: int, max_overflow: int, pool_timeout: float
+    ) -> None:
+        self._connect = connect
         super().__init__(pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout)
 
     def _create_connection(self) -> _PooledConnection:
-        return _PooledConnection(connect(self._dsn, self._role))
+        return _PooledConnection(self._connect())
 
     def close_idle(self) -> None:
         """Close idle connections: after one broke, as at a restart of the server, the others are likely broken too."""

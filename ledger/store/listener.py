@@ -53,6 +53,6 @@ class Listener:
 
     def _listen(self) -> PgConnection:
         connection = self._database.connect()
-        with connection.cursor() as cursor:
+        with self._database.limited(connection), connection.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
         return connection

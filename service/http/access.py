@@ -86,7 +86,7 @@ async def _known_key(request: Request[Any, Any, Any]) -> ApiKey:
     backend = backend_of(request)
     found = backend.keys.known(text)
     if found is None:
-        found = await backend.in_thread(lambda: backend.keys.look_up(text))
+        found = await backend.look_up(lambda: backend.keys.look_up(text))
     if found.key is None:
         raise problem("KEY_MISSING", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     return found.key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from ledger.engine import is_passing
 from ledger.group_commit import GroupCommit
 from ledger.programmes import ProgrammeInfo, read_programme
 from ledger.store.database import Database, PgCursor
+from ledger.store.deadlines import timed_out
 from ledger.store.listener import Listener
 from ledger.submissions import Outcome, Submission
 from projections.balances import Balance, read_balances
@@ -31,6 +33,8 @@ from service.workspace import Workspace
 
 READ_THREADS: Final = 12
 """Reads at a time; each has a connection. More only wait for the interpreter's lock."""
+COMMAND_THREADS: Final = 4
+"""Batches at a time. They are not the threads of reads: how long a commit takes is not bounded, a read is."""
 LISTEN_SECONDS: Final = 0.5
 USES_RECORDED_EVERY_SECONDS: Final = 30.0
 
@@ -40,7 +44,8 @@ _log = logging.getLogger(__name__)
 
 class Limits(Struct, frozen=True, kw_only=True):
     """What a server takes: bytes of a body, seconds that a client has to send one and to take what waits for it,
-    requests a second of a key (and how many at once beyond that), seconds to wait for a read model.
+    requests a second of a key (and how many at once beyond that), seconds to wait for a read model, and seconds that a
+    read may take.
     """
 
     body_bytes: int = 1 << 20
@@ -49,6 +54,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     requests_per_second: float = 10_000.0
     requests_at_once: int = 20_000
     wait_seconds: float = 10.0
+    read_seconds: float = 30.0
     streams: int = 200
 
 
@@ -69,13 +75,23 @@ class Backend:
     ) -> None:
         self.limits = limits or Limits()
         self.verifier_keys = verifier_keys
-        self.audits = AuditRuns(workspace.database)
         self.ledger = workspace.ledger
-        self.writers = workspace.database
+        self._database = workspace.database
+        read_seconds = self.limits.read_seconds
         self.readers = Database(
-            workspace.database.dsn, "loyalty_reader", pool_size=READ_THREADS, max_overflow=0, pool_timeout=5.0
+            workspace.database.dsn,
+            "loyalty_reader",
+            pool_size=READ_THREADS,
+            max_overflow=0,
+            pool_timeout=min(5.0, read_seconds),
+            seconds_max=read_seconds,
         )
-        self.keys = KeyRing(workspace.database, self.limits.requests_per_second, self.limits.requests_at_once)
+        self.writers = Database(
+            workspace.database.dsn, pool_size=2, pool_timeout=min(5.0, read_seconds), seconds_max=read_seconds
+        )
+        """For keys, sessions and runs: what is no command, and must not keep a thread of the reads."""
+        self.audits = AuditRuns(self.writers)
+        self.keys = KeyRing(self.writers, self.limits.requests_per_second, self.limits.requests_at_once)
         self.queue = GroupCommit(workspace.ledger)
         self.stopping = threading.Event()
         self.streams = 0
@@ -85,6 +101,7 @@ class Backend:
         self.refreshing: dict[Any, Any] = {}
         """What `service.http.reading` found a moment ago, and what it is looking for."""
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
+        self._command_threads = ThreadPoolExecutor(COMMAND_THREADS, thread_name_prefix="commands")
         self._programmes: dict[str, ProgrammeInfo] = {}
         self._follow = follow
         self._stop_projecting = threading.Event()
@@ -112,14 +129,16 @@ class Backend:
         self.audits.stop()
         self.queue.close()
         self._threads.shutdown()
+        self._command_threads.shutdown()
         for thread in self._background:
             thread.join()
         self.readers.close()
+        self.writers.close()
 
     def _project(self) -> None:
         """Keep the read models up to date. Where they cannot be, the reads go on and say how old they are."""
         try:
-            Projector(self.writers).follow(self._stop_projecting)
+            Projector(self._database).follow(self._stop_projecting)
         except ProjectionOutdated as error:
             _log.error("the read models are not kept up to date: %s", error)
 
@@ -137,23 +156,44 @@ class Backend:
     # --- threads -----------------------------------------------------------------------------------------------
 
     async def in_thread(self, run: Callable[[], T]) -> T:
-        """Run what blocks in one of a bounded number of threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        """Run what blocks, though not without end, in one of a bounded number of threads.
+
+        Raises what `timed_out` gives where none of them was free in time.
+        """
+        until = time.monotonic() + self.limits.read_seconds
+
+        def in_turn() -> T:
+            if time.monotonic() > until:
+                raise timed_out("the threads were busy for too long")
+            return run()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, in_turn)
+
+    async def in_command_thread(self, run: Callable[[], T]) -> T:
+        """Run what gives commands to the ledger, and so takes as long as the database takes to commit."""
+        return await asyncio.get_running_loop().run_in_executor(self._command_threads, run)
 
     async def read(self, read: Callable[[PgCursor], T]) -> T:
-        """Read as the reader role; once more where the connection had broken since it was last used."""
+        """Read as the reader role."""
 
         def attempt() -> T:
             with self.readers.connection() as cursor:
                 return read(cursor)
 
+        return await self.look_up(attempt)
+
+    async def look_up(self, find: Callable[[], T]) -> T:
+        """Run what uses the database and may be done twice in a thread: again where the connection had broken since it
+        was last used.
+        """
+
         def again() -> T:
             try:
-                return attempt()
+                return find()
             except PersistenceError as error:
                 if not is_passing(error):
                     raise
-            return attempt()
+            return find()
 
         return await self.in_thread(again)
 
@@ -196,7 +236,7 @@ class Backend:
         """Handle a batch, or only tell what would become of it."""
         if self.stopping.is_set():
             raise problem("STOPPING")
-        return await self.in_thread(lambda: self.ledger.handle(submissions, dry_run=dry_run))
+        return await self.in_command_thread(lambda: self.ledger.handle(submissions, dry_run=dry_run))
 
     # --- growth ------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ledger.engine import is_passing
 from ledger.group_commit import GroupCommitClosed
 from ledger.rejections import CODES, Rejection
 from ledger.store.database import sqlstate
+from ledger.store.deadlines import QUERY_CANCELED
 from projections.checkpoints import ProjectionOutdated
 
 RETRY_AFTER_SECONDS: Final = 1
@@ -33,6 +34,7 @@ REQUEST_CODES: Final[dict[str, tuple[int, str]]] = {
     "TOO_MANY_REQUESTS": (429, "The key was used too often."),
     "FAILED": (500, "The server failed; nothing is known of why but what its log has."),
     "DATABASE_UNAVAILABLE": (503, "The database cannot be reached: the same request may be sent again."),
+    "DATABASE_TIMEOUT": (503, "The database did not answer in time: the same request may be sent again."),
     "DATABASE_FULL": (
         503,
         "The database has no room left: nothing was recorded, and the same request may be sent again.",
@@ -42,6 +44,9 @@ REQUEST_CODES: Final[dict[str, tuple[int, str]]] = {
     "STOPPING": (503, "The server is stopping: send the request to another, or again."),
 }
 """Codes of problems that are no refusals of the ledger → status, what they mean."""
+
+DATABASE_CODES: Final = frozenset({"DATABASE_UNAVAILABLE", "DATABASE_TIMEOUT", "DATABASE_FULL"})
+"""Of these, those that are the database's fault, and belong in the log."""
 
 _STATUS: Final = {
     "MESSAGE_TOO_LARGE": 413,
@@ -133,6 +138,8 @@ def problem_of(error: BaseException) -> Problem:
             return problem("READ_MODEL_OUTDATED", f"{error}: loyalty rebuild", headers=_retry_after(60))
         case PersistenceError() | psycopg2.Error() if sqlstate(error) == _DISK_FULL:
             return problem("DATABASE_FULL", headers=_retry_after(10))
+        case PersistenceError() | psycopg2.Error() if sqlstate(error) == QUERY_CANCELED:
+            return problem("DATABASE_TIMEOUT", headers=_retry_after())
         case PersistenceError() | psycopg2.Error() if is_passing(error) or _is_lost(error):
             return problem("DATABASE_UNAVAILABLE", headers=_retry_after())
         case _:
@@ -174,6 +181,6 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     found = problem_of(error)
     if found.details.code == "FAILED":
         _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    elif found.details.code in ("DATABASE_UNAVAILABLE", "DATABASE_FULL"):
+    elif found.details.code in DATABASE_CODES:
         _log.warning("%s %s: the database failed: %s", request.method, request.scope["path"], error)
     return Response(found.details, status_code=found.details.status, headers=found.headers, media_type=MEDIA_TYPE)

@@ -10,7 +10,7 @@ from litestar import Request, Response
 
 from ledger.programmes import ProgrammeInfo
 from service.http.access import backend_of
-from service.http.problems import problem_of
+from service.http.problems import DATABASE_CODES, problem_of
 from service.web import security
 from service.web.languages import N_
 from service.web.security import ROOT
@@ -48,7 +48,7 @@ def error_page(request: Request[Any, Any, Any], error: Exception) -> Response[An
     status = found.details.status
     if found.details.code == "FAILED":
         _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
-    elif found.details.code == "DATABASE_UNAVAILABLE":
+    elif found.details.code in DATABASE_CODES:
         _log.warning("%s %s: the database failed: %s", request.method, request.scope["path"], error)
     title, advice = _NEXT.get(status, _NEXT[400])
     return _shown(visit, status, title, advice, found.details.detail, found.details.code, found.headers)

@@ -69,9 +69,9 @@ async def retry_rejected(visit: Visit) -> Response[Any]:
         numbers = [await _open_number(visit, number)]
     else:
         numbers = await visit.backend.in_thread(
-            lambda: open_numbers(ledger.database, programme=programme, code=code, limit=RETRIED_MAX)
+            lambda: open_numbers(visit.backend.writers, programme=programme, code=code, limit=RETRIED_MAX)
         )
-    tried = await visit.backend.in_thread(lambda: list(retry(ledger, numbers, programme=programme)))
+    tried = await visit.backend.in_command_thread(lambda: list(retry(ledger, numbers, programme=programme)))
     became = Counter(one.outcome.status if one.outcome else "rejected" for one in tried)
     assert visit.session is not None
     _log.info("key %s tried %d refused messages of %s again", visit.session.key.key, len(tried), programme)

@@ -35,7 +35,7 @@ async def sign_in_with_key(visit: Visit) -> Response[Any]:
     going_to = own_path(visit.form.get("next", ROOT))
     database = visit.backend.writers
     known = text.isascii() and len(text) <= KEY_CHARACTERS_MAX
-    session = await visit.backend.in_thread(lambda: sign_in(database, text if known else ""))
+    session = await visit.backend.look_up(lambda: sign_in(database, text if known else ""))
     if session is None:
         return _sign_in_form(visit, going_to, failed=True)
     if visit.session is not None:

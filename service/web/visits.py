@@ -70,7 +70,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     """
     backend = backend_of(connection)
     token = connection.cookies.get(security.SESSION_COOKIE)
-    session = await backend.in_thread(lambda: find_session(backend.writers, token)) if token else None
+    session = await backend.look_up(lambda: find_session(backend.writers, token)) if token else None
     connection.scope["auth"] = session
     roles: Roles | None = handler.opt.get(ROLES)
     if roles is None:

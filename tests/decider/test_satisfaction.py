@@ -16,6 +16,8 @@ from ledger.events import (
     FollowUpScheduled,
     SurveyAnswered,
 )
+from ledger.evolver import evolve
+from ledger.member import initial
 from ledger.surveys import Survey
 from tests.decider.scenario import NOT_YET, close, command, given, happened, merge, on, refusals, unless_open
 from tests.streams import PROGRAMME
@@ -148,6 +150,26 @@ def test_a_complaint_may_be_resolved_as_it_is_opened() -> None:
     scenario.when(resolve(day=2)).then(happened(ComplaintResolved, opened_at=on(2)))
 
 
+def test_a_promise_may_be_kept_as_it_is_made() -> None:
+    """A microsecond before it is refused, in words, and changes nothing."""
+    scenario = given(promise(day=2)).when(keep(day=1.9)).then("COMPLETION_BEFORE_FOLLOW_UP")
+    assert (scenario.outcome.field, scenario.outcome.value) == ("occurred_at", on(1.9).isoformat())
+    assert scenario.outcome.rule == f"must not be before the follow-up, promised at {on(2).isoformat()}"
+    early = replace(keep(), occurred_at=on(2) - timedelta(microseconds=1))
+    scenario.when(early).then("COMPLETION_BEFORE_FOLLOW_UP")
+    scenario.when(keep(day=2)).then(happened(FollowUpCompleted, due_at=on(7)))
+
+
+def test_a_promise_that_was_kept_before_it_was_made_stays_in_its_history() -> None:
+    """It could be recorded once: such a history is still folded, and the follow-up is over."""
+    member = initial("ann")
+    common: Any = {"source": "crm", "programme": "club", "member": "ann"}
+    evolve(member, FollowUpScheduled(id="promise", occurred_at=on(2), due_at=on(7), **common))
+    evolve(member, FollowUpCompleted(id="kept", occurred_at=on(1), follow_up="promise", due_at=on(7), **common))
+    assert member.follow_ups == {}
+    assert member.version == 2
+
+
 @pytest.mark.parametrize(("ending", "refused"), [(close(day=1), "MEMBER_CLOSED"), (merge(day=1), "MEMBER_MERGED")])
 def test_what_was_promised_is_owed_to_those_who_left(ending: Any, refused: str) -> None:
     """A complaint and a follow-up end where they began, on the stream of that member; nothing new begins there."""
@@ -175,7 +197,11 @@ def test_refuses_promises(code: str, history: list[Any], refused: Any, under: An
     given(*history, terms=under).when(refused).then(code)
 
 
-@refusals(*unless_answerable(keep()), ("FOLLOW_UP_NOT_FOUND", [], keep()))
+@refusals(
+    *unless_answerable(keep()),
+    ("FOLLOW_UP_NOT_FOUND", [], keep(day=-1)),
+    ("COMPLETION_BEFORE_FOLLOW_UP", [promise()], keep(day=-1)),
+)
 def test_refuses_completions(code: str, history: list[Any], refused: Any, under: Any) -> None:
-    """Of what nobody promised."""
+    """Of what nobody promised, or not yet."""
     given(*history, terms=under).when(refused).then(code)

@@ -42,6 +42,8 @@ class Proxy:
         self._is_chosen: Callable[[int, bytes], bool] = lambda number, message: False
         self._refusing = False
         self._released = Event()
+        self._flowing = Event()
+        self._flowing.set()
         self.count = 0
         """Messages that clients sent since `arm`: statements, and the parts of a COPY."""
         self.reached = Event()
@@ -55,6 +57,7 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._released.set()
+        self._flowing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -82,10 +85,15 @@ class Proxy:
         for wire in wires:
             wire.cut()
 
+    def hang(self) -> None:
+        """Take connections, and let nothing through to the server until `allow`: as if it were stopped."""
+        self._flowing.clear()
+
     def allow(self) -> None:
-        """Take connections again."""
+        """Take connections again, and let everything through."""
         with self._lock:
             self._refusing = False
+        self._flowing.set()
 
     def _accept(self) -> None:
         while True:
@@ -120,6 +128,9 @@ class Proxy:
         self.reached.set()
         return fault
 
+    def wait_while_it_hangs(self) -> None:
+        self._flowing.wait()
+
     def wait_for_release(self) -> None:
         self._released.wait()
 
@@ -144,7 +155,9 @@ class _Wire:
     def _forward(self) -> None:
         """From the client to the server, a message at a time. The first has no type."""
         try:
-            self._server.sendall(_message(self._client, typed=False))
+            first = _message(self._client, typed=False)
+            self._proxy.wait_while_it_hangs()
+            self._server.sendall(first)
             while message := _message(self._client):
                 if not self._pass_on(message):
                     return
@@ -161,6 +174,7 @@ class _Wire:
         if fault == "cut before":
             self.cut()
             return False
+        self._proxy.wait_while_it_hangs()
         if fault == "delay":
             self._proxy.wait_for_release()
         if fault == "drop reply":

@@ -30,10 +30,11 @@ _numbers = itertools.count(1)
 
 
 class Server:
-    """`loyalty serve` on a database."""
+    """`loyalty serve` on a database, with further settings of the environment."""
 
-    def __init__(self, dsn: str, *arguments: str) -> None:
+    def __init__(self, dsn: str, *arguments: str, **settings: str) -> None:
         self.dsn = dsn
+        self._settings = {"LOYALTY_DATABASE_URL": dsn, **settings}
         self._arguments = arguments
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the server
         self.process = self._start("0")
@@ -44,7 +45,7 @@ class Server:
         return subprocess.Popen(
             [sys.executable, "-m", "service.cli", "serve", "--port", port, *self._arguments],
             cwd=ROOT,
-            env=environment | {"LOYALTY_DATABASE_URL": self.dsn},
+            env=environment | self._settings,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,

@@ -7,23 +7,26 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from eventsourcing.persistence import OperationalError
+from psycopg2.extensions import make_dsn
 
-from ledger.store.database import Database
+from ledger.store.database import Database, connect
 from service.http.problems import problem_of
 from tests.cli.running import Loyalty, recorded, rows, wait_for
 from tests.faults.proxy import Proxy
 from tests.http.conftest import create_programmes
 from tests.http.serving import AT, Api, Server, a_key, enrolled, new, purchase
 from tests.http.test_commands import problem
+from tests.operations.asking import ask, free_port
 
 
 @pytest.fixture
@@ -68,6 +71,81 @@ def test_the_database_goes_and_comes_back(database: Database, database_dsn: str,
         assert api.post("redemptions", body).status_code == 200
         assert len(recorded(database_dsn)) == len(before) + 1
         api.close()
+
+
+def test_a_database_that_hangs_is_told_and_comes_back(database: Database, database_dsn: str, key: str) -> None:
+    """Every read is answered in time though none of them gets an answer, more of them than there are threads."""
+    port = free_port()
+    with Proxy(database_dsn) as proxy, Server(
+        make_dsn(proxy.dsn, connect_timeout=2), "--metrics-port", str(port), LOYALTY_READ_SECONDS="1"
+    ) as running:  # fmt: skip
+        create_programmes(running.url, key)
+        api = Api(running.url, key)
+        member = enrolled(api)
+        unknown = Api(running.url, a_key(database, "reader"))
+        assert ask(port, "/health/ready").status == 200
+        proxy.hang()
+        began = time.monotonic()
+        with ThreadPoolExecutor(40) as clients:
+            asked = [clients.submit(api.get, f"members/{member}/statement") for _ in range(36)]
+            asked.append(clients.submit(unknown.get, "changes"))
+            wait_for(lambda: ask(port, "/health/ready").status == 503)  # what it saw a second ago may be told first
+            codes = {problem_code(one.result()) for one in asked}
+        assert "DATABASE_TIMEOUT" in codes
+        assert codes <= {"DATABASE_TIMEOUT", "DATABASE_UNAVAILABLE"}
+        assert "the database does not answer" in ask(port, "/health/ready").json["checks"]["database"]
+        assert ask(port, "/health/live").status == 200
+        assert time.monotonic() - began < 30
+        proxy.allow()
+        wait_for(lambda: api.get(f"members/{member}/statement").status_code == 200)
+        wait_for(lambda: unknown.get("changes").status_code == 200)
+        wait_for(lambda: ask(port, "/health/ready").status == 200)
+        assert enrolled(api)
+        assert running.stop() == 0
+        unknown.close()
+        api.close()
+
+
+def problem_code(answer: httpx.Response) -> str:
+    assert answer.headers["Retry-After"] == "1"
+    return str(problem(answer, 503, answer.json()["code"])["code"])
+
+
+def test_reads_go_on_while_commands_wait_for_a_lock(database_dsn: str, key: str) -> None:
+    """More batches than there are threads for them wait; a read that waits for a lock is ended by the server."""
+    with Server(database_dsn, LOYALTY_READ_SECONDS="2") as running, connected(database_dsn) as cur:
+        create_programmes(running.url, key)
+        api = Api(running.url, key)
+        member = enrolled(api)
+        cur.execute("BEGIN; SELECT FROM journals FOR UPDATE")
+        with ThreadPoolExecutor(20) as clients:
+            batches = [
+                clients.submit(api.post, "purchase-batches", {"purchases": [purchase(member)]}) for _ in range(16)
+            ]
+            wait_for(lambda: blocked(database_dsn) > 0)
+            assert api.get(f"members/{member}/balance").status_code == 200
+            cur.execute("COMMIT")
+            assert {one.result().json()["posted"] for one in batches} == {1}
+        cur.execute("BEGIN; LOCK TABLE statement IN ACCESS EXCLUSIVE MODE")
+        late = api.get(f"members/{member}/statement")
+        assert problem(late, 503, "DATABASE_TIMEOUT")["title"]
+        assert api.get(f"members/{member}/balance").status_code == 200
+        cur.execute("COMMIT")
+        assert api.get(f"members/{member}/statement").status_code == 200
+        api.close()
+
+
+def blocked(dsn: str) -> int:
+    found = rows(dsn, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                      " AND wait_event_type = 'Lock'")  # fmt: skip
+    return int(found[0][0])
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[Any]:
+    connection = connect(dsn)
+    with closing(connection), connection.cursor() as cur:
+        yield cur
 
 
 def test_a_cut_after_the_commit_is_not_a_second_commit(database_dsn: str, key: str) -> None:
@@ -209,6 +287,19 @@ def test_what_was_acknowledged_survives_a_kill_and_nothing_is_doubled(own: Serve
     assert api.read(f"members/{member}/balance")["active"] == len(load.sent)
     Loyalty(LOYALTY_DATABASE_URL=own.dsn)("audit", "verify")
     api.close()
+
+
+def test_a_key_is_found_again_on_a_connection_that_broke_meanwhile(
+    database: Database, database_dsn: str, key: str
+) -> None:
+    """Nobody is refused for a connection that was cut while nothing used it."""
+    with Proxy(database_dsn) as proxy, Server(proxy.dsn) as running:
+        create_programmes(running.url, key)
+        for _ in range(2):
+            unknown = Api(running.url, a_key(database, "reader"))
+            assert unknown.get("changes").status_code == 200
+            unknown.close()
+            proxy.cut_all()
 
 
 def test_an_outage_under_load(database_dsn: str, key: str) -> None:

@@ -27,8 +27,11 @@ def test_consume_lag_sources_and_retry(loyalty: Loyalty, kafka: Kafka, ledger: L
     assert sum(each["lag"] for each in before) == len(inflow.acknowledged)
     assert all(each["oldest_at"] for each in before)
     told = loyalty.json(
-        "consume", "--topic", inflow.topic, "--group", inflow.topic, "--auto-enrol", "--until-caught-up"
+        "consume", "--topic", inflow.topic, "--group", inflow.topic, "--auto-enrol", "--until-caught-up", exit_code=3
     )
+    assert told["rejected"] > 0
+    again = ("consume", "--topic", inflow.topic, "--group", inflow.topic, "--until-caught-up")
+    assert loyalty.json(*again)["read"] == 0  # nothing was refused this time
     assert told["read"] == len(inflow.acknowledged) == told["posted"] + told["duplicate"] + told["rejected"]
     inflow.assert_exact(ledger)
     lag = loyalty.json("lag")
@@ -52,7 +55,7 @@ def test_an_event_is_retried_with_its_headers(loyalty: Loyalty, kafka: Kafka, le
 
     with producer(kafka) as writer:
         inflow.note([(command, writer.send(inflow.topic, command, key=b"m1", headers=headers))])
-    loyalty("consume", "--topic", inflow.topic, "--group", inflow.topic, "--until-caught-up")
+    loyalty("consume", "--topic", inflow.topic, "--group", inflow.topic, "--until-caught-up", exit_code=3)
     assert loyalty.json("rejected", "list")["code"] == "MEMBER_UNKNOWN"
     assert "1 posted" in loyalty("rejected", "retry", "--all", "--auto-enrol").output
 
@@ -62,7 +65,7 @@ def test_a_stopped_partition_is_told_and_accepted(loyalty: Loyalty, kafka: Kafka
     inflow = Inflow(kafka, ledger, 1, partitions=1)
     consume = ("consume", "--topic", inflow.topic, "--group", inflow.topic, "--until-caught-up")
     send(inflow, 0, 5)
-    loyalty(*consume)
+    loyalty(*consume, exit_code=3)  # nobody is enrolled
     send(inflow, 0, 5)
     delete_before(inflow, 0, 8)
     told = loyalty(*consume, exit_code=1)
@@ -71,7 +74,7 @@ def test_a_stopped_partition_is_told_and_accepted(loyalty: Loyalty, kafka: Kafka
     assert "not accepted" in loyalty("sources").output
     assert "it goes on at 8" in loyalty("sources", "accept-gap", inflow.topic, "0").output
     loyalty("sources", "accept-gap", inflow.topic, "0", exit_code=1)
-    loyalty(*consume)
+    loyalty(*consume, exit_code=3)
     assert inflow.next_offsets() == {0: 10}
 
 

@@ -122,6 +122,39 @@ def test_readers_can_change_nothing_through_a_view(reader: Any) -> None:
             assert reader.fetchone() == (False,), (name, privilege)
 
 
+def test_freshness_is_what_checkpoints_and_journals_say(database: Database, database_dsn: str, reader: Any) -> None:
+    """Of a read model that has folded some, of one that has not begun in a journal, and of none that is folded."""
+    columns = "programme, journal, read_model, position_folded, position_recorded, behind, updated_at"
+
+    def freshness() -> list[Any]:
+        reader.execute(f"SELECT {columns} FROM loyalty_read.freshness ORDER BY journal, read_model")
+        return list(reader.fetchall())
+
+    first, *_ = journals = new_programme(database, "club", 2)
+    record_all(database, journals, FullHistory(1, 40, members=7).events, {})
+    assert freshness() == []
+    points = [model for model in read_models() if model.name in ("balances", "statement")]
+    Runner(database, points, batch_events_max=5).run_once()
+    other = new_programme(database, "later")
+    with database.connection() as cur:
+        cur.execute("SELECT journal, position FROM journals")
+        recorded = dict(cur.fetchall())
+        cur.execute("UPDATE projections SET position = 5 WHERE journal = %s AND projection = 'balances'", (first,))
+        cur.execute("SELECT journal, projection, updated_at FROM projections")
+        moved = {(journal, name): at for journal, name, at in cur.fetchall()}
+    folded = recorded | dict.fromkeys(other, 0)
+    assert recorded[first] > 5
+    assert freshness() == [
+        (programme, journal, model, at, recorded[journal], recorded[journal] - at, moved.get((journal, model)))
+        for programme, its in (("club", journals), ("later", other))
+        for journal in its
+        for model in ("balances", "statement")
+        for at in [5 if (journal, model) == (first, "balances") else folded[journal]]
+    ]
+    rebuild(database_dsn, points)
+    assert {(row[2], row[5]) for row in freshness() if row[0] == "club"} == {("balances", 0), ("statement", 0)}
+
+
 def test_views_of_points_say_what_python_says(recorded: Recorded) -> None:
     names = ("balance", "active", "pending", "held", "spent", "expired", "arrears", "version", "position")
     rows = {member: row for member, *row in recorded.view("balances", ("member", "membership", *names))}

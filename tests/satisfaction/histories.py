@@ -25,7 +25,7 @@ from ledger.commands import (
     ScheduleFollowUp,
     UndoMerge,
 )
-from ledger.events import SurveyAnswered
+from ledger.events import FollowUpCompleted, SurveyAnswered
 from ledger.rejections import Rejection
 from ledger.store.database import Database
 from ledger.store.journal import Record, append, create_journals, lock_head, store_head
@@ -78,10 +78,13 @@ class History:
             return False
         self.now = max(self.now, at)
         self.commands.append(command)
-        self.events += [self._weighted(event) for events in decision.values() for event in events]
+        self.events += [self._as_recorded(event) for events in decision.values() for event in events]
         return True
 
-    def _weighted(self, event: Any) -> Any:
+    def _as_recorded(self, event: Any) -> Any:
+        """With weights of a survey; and as it was once recorded: a follow-up kept before it was promised."""
+        if isinstance(event, FollowUpCompleted) and self._random.random() < 0.3:
+            return replace(event, occurred_at=event.occurred_at - timedelta(hours=450))
         if isinstance(event, SurveyAnswered) and event.instrument == "ACSI" and self._random.random() < 0.4:
             weights = self._random.choice([{"q1": 2, "q2": 1, "q3": 1}, {"q1": 0, "q2": 3, "q3": 1}, {"q9": 1}])
             return replace(event, survey="yearly", weights=weights)

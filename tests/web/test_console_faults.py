@@ -22,6 +22,7 @@ def test_the_database_goes_and_comes_back(database: Database, database_dsn: str)
         assert page.headers["Retry-After"] == "1"
         assert page.headers["Content-Security-Policy"]
         assert "暂时不可用" in page.text
+        assert "无法连接数据库：可以再次发送同一请求。" in page.text
         assert visitor.get("/sign-in", status=503).status == 503
         proxy.allow()
         wait_for(lambda: visitor.get(BASE, status=None).status == 200)
