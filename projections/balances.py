@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from operator import mul
 from typing import Any, NamedTuple
@@ -124,7 +124,10 @@ class Balances:
     def apply(self, batch: Batch, memory: dict[str, Any]) -> Changes:
         newest = {row[1]: row for row in batch.rows}
         newest.pop("", None)
-        return Changes(newest, *_fold(batch.view(movements)))
+        changes = Changes(newest, {}, {})
+        for movement in batch.view(movements):
+            _add(changes, movement)
+        return changes
 
     def write(self, cur: PgCursor, journal: int, changes: Changes) -> None:
         zeros = MemberDelta([0] * len(_TOTALS))
@@ -156,31 +159,26 @@ class Balances:
         copy_rows(cur, "lots", columns, new_layers, journal=journal)
 
 
-def _fold(found: Iterable[Movement]) -> tuple[dict[str, MemberDelta], dict[LayerKey, LayerDelta]]:
-    """The deltas of members and of layers."""
-    members: dict[str, MemberDelta] = {}
-    layers: dict[LayerKey, LayerDelta] = {}
-    for movement in found:
-        row = movement.row
-        member = row[1]
-        delta = members.get(member)
-        if delta is None:
-            delta = members[member] = MemberDelta([0] * len(_TOTALS))
-        totals = delta.totals
-        for account, points in movement.booked:
-            totals[account] += points
-        if movement.status is not None:
-            delta.status = movement.status
-        for lot, points, opened_at, available_at, expires_at in movement.layers:
-            key = (member, lot, available_at, expires_at)
-            layer = layers.get(key)
-            if layer is not None:
-                layer.change(points, opened_at)
-            elif points > 0:
-                layers[key] = LayerDelta(points, 0, opened_at, opened_at, row[3] in OPENING_TOPICS)
-            else:
-                layers[key] = LayerDelta(points, points)
-    return members, layers
+def _add(changes: Changes, movement: Movement) -> None:
+    member = movement.row[1]
+    delta = changes.members.get(member)
+    if delta is None:
+        delta = changes.members[member] = MemberDelta([0] * len(_TOTALS))
+    totals = delta.totals
+    for account, points in movement.booked:
+        totals[account] += points
+    if movement.status is not None:
+        delta.status = movement.status
+    layers = changes.layers
+    for lot, points, opened_at, available_at, expires_at in movement.layers:
+        key = (member, lot, available_at, expires_at)
+        layer = layers.get(key)
+        if layer is not None:
+            layer.change(points, opened_at)
+        elif points > 0:
+            layers[key] = LayerDelta(points, 0, opened_at, opened_at, movement.row[3] in OPENING_TOPICS)
+        else:
+            layers[key] = LayerDelta(points, points)
 
 
 _TOTALS_DEFINED = ", ".join(f"{total} bigint" for total in _TOTALS)

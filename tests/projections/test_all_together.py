@@ -207,3 +207,12 @@ def test_the_history_is_of_every_kind(database: Database, database_dsn: str) -> 
     times = [event.occurred_at for event in events if hasattr(event, "member")]
     assert sum(at < max(times[:number], default=at) for number, at in enumerate(times)) > len(times) // 5
     check_rebuild(database, database_dsn, 70)
+
+
+def test_each_read_model_alone_makes_what_all_make_together(database: Database, database_dsn: str) -> None:
+    """A batch has the content of only those events that somebody who runs asked for."""
+    journals = new_programme(database, "club", JOURNALS)
+    record_all(database, journals, mixed(7, 500), {})
+    for model in read_models():
+        Runner(database, [model], batch_events_max=300).run_once()
+    check_rebuild(database, database_dsn, 300)
