@@ -46,6 +46,7 @@ from projections.protocol import Projection
 from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from service.read_models import read_models
+from service.runtime import settle_for_batches
 
 PROGRAMME = "bench"
 JOURNALS = 4
@@ -65,6 +66,7 @@ def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWE
     `dsn_admin` logs in to a server where databases and roles may be created. Raises AssertionError where the rows that
     were followed are not those of a rebuild; whether the figures reach their targets is said under `met`.
     """
+    settle_for_batches()
     dsn = fresh_database(dsn_admin)
     database = Database(dsn)
     try:

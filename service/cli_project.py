@@ -12,6 +12,7 @@ from service.console import EXIT_INTERRUPTED, count, say, stop
 from service.metrics import of_projector
 from service.options import metrics_port_option
 from service.projector import Projector
+from service.runtime import settle_for_batches
 from service.settings import Settings
 from service.stopping import stopping
 from service.watching import reporting, since, watched
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 @click.pass_obj
 def project(settings: Settings, once: bool, threads: int, metrics_port: int | None) -> None:
     """Bring the read models up to date, and keep them so."""
+    settle_for_batches()
     with (
         watched(settings, "project", metrics_port) as watch,
         opened(settings) as workspace,

@@ -22,6 +22,7 @@ from projections.statement import ENTRIES_PER_PAGE_MAX, StatementEntry, read_sta
 from service.console import count, instant, note, say, show_json, show_table
 from service.instants import INSTANT
 from service.read_models import catch_up, read_models
+from service.runtime import settle_for_batches
 from service.settings import Settings
 from service.submitting import programme_info
 from service.workspace import Workspace, opened
@@ -37,6 +38,7 @@ T = TypeVar("T")
 @click.pass_obj
 def rebuild(settings: Settings, names: tuple[str, ...], threads: int) -> None:
     """Fill read models again from the log and swap them in (default: all). As the owner of the tables."""
+    settle_for_batches()
     known = {model.name: model for model in read_models()}
     if unknown := [name for name in names if name not in known]:
         raise click.UsageError(f"there is no read model {unknown[0]!r}; there are {', '.join(known)}")

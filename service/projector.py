@@ -9,7 +9,7 @@ from ledger.store.database import Database
 from projections.runner import Progress, Runner
 from service.read_models import figures, points
 
-FIGURES_PAUSE_SECONDS: Final = 0.25
+FIGURES_PAUSE_SECONDS: Final = 0.5
 """Between two turns of the figures: what was recorded meanwhile shares the cost of a batch."""
 
 
