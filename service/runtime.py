@@ -25,9 +25,9 @@ def settle() -> None:
 
 
 def settle_for_batches() -> None:
-    """After `settle`, for a process that folds batches and answers nobody: look for cycles less often than once a batch.
+    """After `settle`, for a process that folds batches and answers nobody: look for cycles at most once a batch.
 
-    A batch is some 200,000 objects, all freed at its end by their counts: collections in between took 3 µs an event. Who
-    has requests to answer would rather have many short collections.
+    A batch is some 200,000 objects, all freed at its end by their counts: collections in between took 3 µs an event.
+    Who has requests to answer would rather have many short collections.
     """
     gc.set_threshold(_BATCH_OBJECTS, 2, _MIDDLE_BEFORE_OLD)
