@@ -165,10 +165,9 @@ class GroupClient:
         False where the partition is not ours any more.
         """
         with suppress(ValueError, AssertionError, KeyError):
-            self._consumer.seek(KafkaPartition(*partition), offset)
-            if leader_epoch >= 0:
-                position = OffsetAndMetadata(offset, "", leader_epoch)
-                self._consumer._subscription.seek(KafkaPartition(*partition), position)
+            # As its own seek does, which takes no epoch.
+            position = OffsetAndMetadata(offset, "", leader_epoch)
+            self._consumer._subscription.seek(KafkaPartition(*partition), position)
             return self.resume([partition])
         return False
 

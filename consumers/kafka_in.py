@@ -21,7 +21,7 @@ import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -232,13 +232,13 @@ class Membership:
         else:
             self._pause(True)
         try:
-            self._read()
+            self._poll()
         except OutOfRange as error:
             self._stop_out_of_range(error.offsets)
         except CutShort as error:
             self._stop_cut_short(error.ends)
 
-    def _read(self) -> None:
+    def _poll(self) -> None:
         found = self._client.poll(POLL_MS)
         if self._client.notes.generation != self._generation:
             return  # given out again while we polled: what we got is read again when it is claimed
@@ -358,38 +358,38 @@ class Membership:
 
     def _stop_out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Stop partitions that do not have the offset to go on from."""
-        bounds = self._client.bounds(offsets)
-        self._client.refresh()  # after the bounds: they are the topic's that is known then, where it is still ours
-        for name, offset in offsets.items():
-            held = self._held.get(name)
-            if held is None or held.claim is None:
-                continue
-            if self._was_made_again(held.claim):
-                reason, lost_to = _made_again(offset), self._client.bounds([name])[name].begin
-            elif offset < bounds[name].begin:
-                reason, lost_to = _retention(offset, bounds[name].begin), bounds[name].begin
-            elif offset > bounds[name].end:
-                reason, lost_to = _log_ends_before(offset, bounds[name].end), bounds[name].begin
-                if held.claim.topic_id is not None and held.claim.topic_id == self._client.topic_id(name[0]):
-                    lost_to = bounds[name].end  # the same topic, cut short: what is below was taken
-            else:
-                continue  # it is asked for again
-            self._stop(held, held.claim, reason, lost_to=lost_to)
+        for held, claimed, bounds in self._lost(offsets):
+            offset = offsets[held.name]
+            if offset < bounds.begin:
+                self._stop(held, claimed, _retention(offset, bounds.begin), lost_to=bounds.begin)
+            elif offset > bounds.end:
+                same = claimed.topic_id is not None and claimed.topic_id == self._client.topic_id(claimed.topic)
+                lost_to = bounds.end if same else bounds.begin  # of the same topic what is below was taken
+                self._stop(held, claimed, _log_ends_before(offset, bounds.end), lost_to=lost_to)
+            # else it is asked for again
 
     def _stop_cut_short(self, ends: Mapping[TopicPartition, int | None]) -> None:
         """Stop partitions whose logs are not those that we read any more."""
-        bounds = self._client.bounds(ends)
-        self._client.refresh()
-        for name, end in ends.items():
+        for held, claimed, bounds in self._lost(ends):
+            end = ends[held.name]
+            lost_to = bounds.begin if end is None else end
+            self._stop(held, claimed, _cut_and_went_on(held.position, lost_to), lost_to=lost_to)
+
+    def _lost(self, names: Collection[TopicPartition]) -> Iterator[tuple[Held, Claim, Bounds]]:
+        """Those of some partitions that are ours, with their bounds; but those of topics that were made again, whose
+        offsets say nothing of ours, are stopped here.
+        """
+        bounds = self._client.bounds(names)
+        self._client.refresh()  # after the bounds: they are the topic's that is known then, where it is still ours
+        for name in names:
             held = self._held.get(name)
             if held is None or held.claim is None:
                 continue
             if self._was_made_again(held.claim):
-                reason, lost_to = _made_again(held.position), bounds[name].begin
+                begin = self._client.bounds([name])[name].begin
+                self._stop(held, held.claim, _made_again(held.position), lost_to=begin)
             else:
-                lost_to = bounds[name].begin if end is None else end
-                reason = _cut_and_went_on(held.position, lost_to)
-            self._stop(held, held.claim, reason, lost_to=lost_to)
+                yield held, held.claim, bounds[name]
 
     def _stop(self, held: Held, claimed: Claim, reason: str, *, lost_to: int) -> None:
         self._client.pause([held.name])
