@@ -37,7 +37,6 @@ from ledger.commands import (
 from ledger.engine import Ledger, Submission
 from ledger.store.database import Database, PgCursor, connect
 from ledger.store.journal import create_journals
-from ledger.store.migrations import migrate
 from tests.audit.ledgers import AT, PROGRAMMES, build, handle, history, purchase, terms
 
 SEGMENT = 7
@@ -63,15 +62,6 @@ def ledger(database: Database) -> Iterator[Ledger]:
     build(writer)
     yield writer
     writer.close()
-
-
-@pytest.fixture
-def target(empty_database_dsn: str) -> Iterator[Database]:
-    """Another database, migrated and empty."""
-    migrate(empty_database_dsn)
-    pool = Database(empty_database_dsn)
-    yield pool
-    pool.close()
 
 
 @pytest.fixture

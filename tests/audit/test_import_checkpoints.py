@@ -20,7 +20,6 @@ from audit.verify import verify
 from audit.verify_proof import Refused
 from ledger.engine import Ledger
 from ledger.store.database import Database
-from ledger.store.migrations import migrate
 from tests.audit.ledgers import build
 from tests.audit.test_checkpoints import Witness
 from tests.audit.test_export import SEGMENT, grow, rows
@@ -48,14 +47,6 @@ def ledger(database: Database) -> Iterator[Ledger]:
     sign_heads(database, KEY)
     yield writer
     writer.close()
-
-
-@pytest.fixture
-def target(empty_database_dsn: str) -> Iterator[Database]:
-    migrate(empty_database_dsn)
-    pool = Database(empty_database_dsn)
-    yield pool
-    pool.close()
 
 
 @pytest.fixture
