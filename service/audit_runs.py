@@ -165,7 +165,13 @@ class AuditRuns:
         ended = threading.Event()
         teller = threading.Thread(target=self._tell_on, args=(run, said, ended), daemon=True)
         teller.start()
-        late = threading.Timer(self._seconds_max, process.kill)
+        too_long = threading.Event()
+
+        def end_late() -> None:
+            too_long.set()  # first: whoever sees that the process is gone asks for it
+            process.kill()
+
+        late = threading.Timer(self._seconds_max, end_late)
         late.start()
         with process:
             assert process.stdin is not None
@@ -175,15 +181,15 @@ class AuditRuns:
                 process.stdin.close()
             for line in process.stdout:
                 said[0] = msgspec.json.decode(line, type=Said)
+        late.cancel()
         ended.set()
         teller.join()
         last = said[0]
         if last.failure:
             _log.error("run %d failed: %s\n%s", run, last.failure, last.where)
         elif not last.result:
-            failure = STOPPED if self._stopping else TOO_LONG if late.finished.is_set() else ENDED
+            failure = STOPPED if self._stopping else TOO_LONG if too_long.is_set() else ENDED
             last = msgspec.structs.replace(last, failure=failure)
-        late.cancel()
         self._tell(run, last)
 
     def _tell_on(self, run: int, said: list[Said], ended: threading.Event) -> None:

@@ -430,12 +430,15 @@ def test_a_run_that_takes_too_long_is_ended_and_one_whose_server_is_gone_is_told
 ) -> None:
     key, _ = create_key(keys, programme="club", role="auditor", name="a", source="a")
     runs = AuditRuns(keys, seconds_max=0.2)
-    run = runs.start(info, key, Verify(keys=[]))
-    with keys.connection() as cur:
+    blocker = connect(dsn)
+    with blocker.cursor() as locking, keys.connection() as cur:
+        locking.execute("BEGIN; LOCK TABLE events, journals IN ACCESS EXCLUSIVE MODE")
+        run = runs.start(info, key, Verify(keys=[]))
         wait_for(lambda: run_now(cur, run).state != "running")
         assert run_now(cur, run).failure == "too-long"
         cur.execute("UPDATE audit_runs SET failure = '', finished_at = NULL, seen_at = seen_at - %s", (timedelta(1),))
         assert run_now(cur, run).failure == "lost"
+    blocker.close()
     runs.stop()
 
 
