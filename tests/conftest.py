@@ -10,12 +10,26 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from ledger.engine import Ledger
 from ledger.store.database import Database, connect
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
+
+# What these find depends on the machine and on the seed, not on the ledger: how long an example took or took to make.
+settings.register_profile(
+    "ledger",
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,  # databases, which every example uses in its own way
+    ],
+)
+settings.load_profile("ledger")
 
 _numbers = count(1)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.source_statements import Statement, compare, parse_statements
@@ -76,7 +76,7 @@ def line(club: Club, kind: str, member: str, amount: int) -> bytes:
 KINDS = st.sampled_from(["good", "good", "good", "blank", "not json", "currency"])
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(
     files=st.lists(st.lists(st.tuples(KINDS, st.integers(1, 9)), max_size=9), min_size=1, max_size=4),
     batch=st.integers(1, 7),

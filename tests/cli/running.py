@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from service.cli import cli
 
 ROOT = Path(__file__).parent.parent.parent
 COFFEE = ROOT / "examples" / "terms" / "coffee.json"
-WAIT_SECONDS_MAX = 60
 
 
 class Loyalty:
@@ -57,14 +54,6 @@ class Loyalty:
             text=True,
             start_new_session=True,
         )
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    """Wait until something holds; fails the test after a minute."""
-    deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to pass"
-        time.sleep(0.005)
 
 
 def rows(dsn: str, statement: str) -> list[tuple[Any, ...]]:

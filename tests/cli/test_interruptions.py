@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import COFFEE, Loyalty, position, recorded, rows, wait_for
+from tests.cli.running import COFFEE, Loyalty, position, recorded, rows
 from tests.conftest import create_database, drop_database
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 MESSAGES = 4_000
 MEMBERS = 150
@@ -92,7 +93,7 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on(empty: Loyalty, another: Loyalty
     process = empty.start(*command)
     wait_for(lambda: position(dsn) > 500)
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert process.returncode == 130, errors
     assert "messages read" in output
@@ -128,7 +129,7 @@ def test_interrupted_beside_an_embedded_database_it_goes_on(
     dsn = embedded_dsn(tmp_path / "data" / "postgres" / "postmaster.pid")
     wait_for(lambda: position(dsn) > 500)
     os.killpg(process.pid, interruption)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode != 0
     summary = loyalty.json(*command, exit_code=3)
 

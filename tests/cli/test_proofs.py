@@ -16,8 +16,9 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from audit.verify_proof import check_proof, parse_key
 from ledger.store.database import connect
 from tests.audit.test_checkpoints import Witness
-from tests.cli.running import Loyalty, rows, wait_for
+from tests.cli.running import Loyalty, rows
 from tests.conftest import execute_on
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_it_goes_on_until_it_is_stopped(signing: Loyalty) -> None:
             signing("enrol", f"M-more-{number}")
     finally:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     assert "the checkpoint of 3 events signed" in out
 

@@ -144,7 +144,7 @@ def test_the_events_that_are_taken_are_those_described(name: str) -> None:
     Draft202012Validator(described).validate(told)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.sets(st.sampled_from(["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject"]), min_size=1)
 )

@@ -410,7 +410,7 @@ EXAMPLES = 300
 # --- sound: what is called compatible is compatible -----------------------------------------------------------------
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.data())
 def test_what_the_writer_may_write_is_taken_by_a_reader_that_is_called_compatible(data: st.DataObject) -> None:
     """Two schemas that differ a little, and instances of the one: if nothing is found, the other takes them all."""
@@ -427,7 +427,7 @@ def test_what_the_writer_may_write_is_taken_by_a_reader_that_is_called_compatibl
             assert Draft202012Validator(reader).is_valid(instance), (writer, reader, instance)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_message_that_fits_the_published_contract_fits_a_compatible_one(data: st.DataObject) -> None:
     """The same of the contracts themselves, with one keyword changed somewhere."""

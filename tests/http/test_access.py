@@ -14,9 +14,10 @@ from ledger.store.database import Database
 from service import keys as keys_module
 from service.http import access
 from service.keys import Role, create_key, find_key, list_keys, revoke_key
-from tests.cli.running import Loyalty, recorded, rows, wait_for
+from tests.cli.running import Loyalty, recorded, rows
 from tests.http.conftest import Keyed
 from tests.http.serving import AT, Api, Server, a_key, enrolled, new
+from tests.waiting import wait_for
 
 ALL_ROLES: tuple[Role, ...] = get_args(Role)
 TRADE = {"upstream", "operator", "admin"}

@@ -21,12 +21,13 @@ from psycopg2.extensions import make_dsn
 
 from ledger.store.database import Database, connect
 from service.http.problems import problem_of
-from tests.cli.running import Loyalty, recorded, rows, wait_for
+from tests.cli.running import Loyalty, recorded, rows
 from tests.faults.proxy import Proxy
 from tests.http.conftest import create_programmes
 from tests.http.serving import AT, Api, Server, a_key, enrolled, new, purchase
 from tests.http.test_commands import problem
 from tests.operations.asking import ask, free_port
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_database_that_hangs_is_told_and_comes_back(database: Database, databa
     """Every read is answered in time though none of them gets an answer, more of them than there are threads."""
     port = free_port()
     with Proxy(database_dsn) as proxy, Server(
-        make_dsn(proxy.dsn, connect_timeout=2), "--metrics-port", str(port), LOYALTY_READ_SECONDS="1"
+        make_dsn(proxy.dsn, connect_timeout=2), "--metrics-port", str(port), LOYALTY_READ_SECONDS="2"
     ) as running:  # fmt: skip
         create_programmes(running.url, key)
         api = Api(running.url, key)
@@ -95,7 +96,7 @@ def test_a_database_that_hangs_is_told_and_comes_back(database: Database, databa
         assert codes <= {"DATABASE_TIMEOUT", "DATABASE_UNAVAILABLE"}
         assert "the database does not answer" in ask(port, "/health/ready").json["checks"]["database"]
         assert ask(port, "/health/live").status == 200
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < PATIENCE_SECONDS
         proxy.allow()
         wait_for(lambda: api.get(f"members/{member}/statement").status_code == 200)
         wait_for(lambda: unknown.get("changes").status_code == 200)
@@ -331,7 +332,7 @@ def test_a_stop_finishes_what_was_accepted_and_refuses_new(own: Server, key: str
         own.process.terminate()
         for _ in lines:
             pass  # the stream ends by itself
-    assert own.process.wait(60) == 0, own.log()
+    assert own.process.wait(PATIENCE_SECONDS) == 0, own.log()
     load.end()
     assert _purchases(own.dsn).keys() == load.acknowledged
     assert "Traceback" not in own.log()

@@ -17,6 +17,7 @@ from service.http.key_ring import KeyRing
 from service.http.problems import MEDIA_TYPE
 from tests.cli.running import recorded
 from tests.http.serving import Api, Server, a_key, enrolled, purchase
+from tests.waiting import PATIENCE_SECONDS
 
 READ = "/v1/programmes/club"
 POST = "POST /v1/programmes/club/purchases HTTP/1.1"
@@ -71,7 +72,7 @@ def exchanged(server: Server, request: str) -> bytes:
     address = urlsplit(server.url)
     found = b""
     with (
-        socket.create_connection((address.hostname, address.port or 80), timeout=60) as client,
+        socket.create_connection((address.hostname, address.port or 80), timeout=PATIENCE_SECONDS) as client,
         suppress(OSError),  # what was sent behind a refusal is not read
     ):
         client.sendall(request.encode("latin-1"))

@@ -16,13 +16,12 @@ import pytest
 from ledger.store.database import Database
 from service.http.backend import READ_THREADS
 from service.http.connections import HEAD_BYTES_MAX
-from tests.cli.running import wait_for
 from tests.http.conftest import create_programmes
 from tests.http.serving import Api, Server, a_key, enrolled, purchase
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 SECONDS = 2.0
 """That a client of the impatient server has; for a whole request twice that."""
-CUT_OFF_SECONDS_MAX = 60
 NORMAL_SECONDS_MAX = 15.0
 """On a busy machine, for what takes milliseconds. Whoever had to wait for a client of the other server, which gives
 each 30 s, would wait longer.
@@ -70,7 +69,7 @@ def connect(server: Server, receive_bytes: int = 0) -> socket.socket:
     client = socket.socket()
     if receive_bytes:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    client.settimeout(CUT_OFF_SECONDS_MAX)
+    client.settimeout(PATIENCE_SECONDS)
     client.connect((address.hostname, address.port))
     return client
 

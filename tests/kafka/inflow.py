@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from threading import Event, Thread
@@ -23,8 +23,8 @@ from ledger.store import sources
 from ledger.store.database import Database
 from tests.broker import Kafka
 from tests.engine.clubs import Club, assert_sound
+from tests.waiting import PATIENCE_SECONDS
 
-WAIT_SECONDS_MAX = 40.0
 MEMBERS = [f"m{number}" for number in range(12)]
 POISON: list[bytes | None] = [
     b"not json",
@@ -79,7 +79,7 @@ class Inflow:
 
     def note(self, sent: Sequence[tuple[bytes | None, Any]]) -> None:
         for value, future in sent:
-            told = future.get(timeout=30)
+            told = future.get(timeout=PATIENCE_SECONDS)
             self.acknowledged[told.partition, told.offset] = value
 
     # --- consumers ---------------------------------------------------------------------------------------------
@@ -90,14 +90,14 @@ class Inflow:
     def consume(self, ledger: Ledger | None = None, **settings: Any) -> Progress:
         """Take everything that is there, with a group of its own."""
         consumer = Consumer(ledger or self.ledger, self.settings(until_caught_up=True, **settings))
-        stop, deadline = Event(), time.monotonic() + WAIT_SECONDS_MAX
+        stop, deadline = Event(), time.monotonic() + PATIENCE_SECONDS
 
         def tick(progress: Progress) -> None:
             if time.monotonic() > deadline:
                 stop.set()
 
         consumer.run(stop, tick)
-        assert not stop.is_set(), f"not caught up after {WAIT_SECONDS_MAX} s: {consumer.progress}"
+        assert not stop.is_set(), f"not caught up after {PATIENCE_SECONDS} s: {consumer.progress}"
         return consumer.progress
 
     @contextmanager
@@ -117,7 +117,7 @@ class Inflow:
             yield consumer
         finally:
             stop.set()
-            thread.join(WAIT_SECONDS_MAX)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
         if errors:
             raise errors[0]
@@ -219,14 +219,7 @@ def producer(kafka: Kafka, **settings: Any) -> Iterator[KafkaProducer]:
     try:
         yield opened
     finally:
-        opened.close(timeout=20)
-
-
-def wait_until(holds: Callable[[], bool], seconds_max: float = WAIT_SECONDS_MAX) -> None:
-    deadline = time.monotonic() + seconds_max
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds_max} s"
-        time.sleep(0.02)
+        opened.close(timeout=PATIENCE_SECONDS)
 
 
 def ledger_on(dsn: str) -> tuple[Database, Ledger]:

@@ -17,8 +17,8 @@ from ledger.store import journal as log
 from ledger.store.database import Database
 from tests.broker import Kafka
 from tests.projections.histories import History, new_journals, record
+from tests.waiting import PATIENCE_SECONDS
 
-READ_SECONDS_MAX = 30.0
 _names = count(1)
 
 
@@ -89,9 +89,9 @@ def read_all(kafka: Kafka, topic: str) -> list[Any]:
         consumer.seek_to_beginning(*partitions)
         ends = consumer.end_offsets(partitions)
         records: list[Any] = []
-        deadline = time.monotonic() + READ_SECONDS_MAX
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            assert time.monotonic() < deadline, f"{len(records)} records of {ends} after {READ_SECONDS_MAX} s"
+            assert time.monotonic() < deadline, f"{len(records)} records of {ends} after {PATIENCE_SECONDS} s"
             records += [each for polled in consumer.poll(500).values() for each in polled]
         return sorted(records, key=lambda each: (each.partition, each.offset))
     finally:

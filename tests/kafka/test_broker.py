@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,9 +19,9 @@ from kafka.errors import UnknownTopicOrPartitionError
 
 from tests.broker import Kafka, KafkaBroker, KafkaUnavailable
 from tests.broker.ports import LOOPBACK, PORTS_TRIED_MAX, ReservedPort, first_free_port
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
-READ_SECONDS_MAX = 20.0
 _names = count(1)
 
 
@@ -42,7 +42,7 @@ def producer(kafka: Kafka, **settings: object) -> Iterator[KafkaProducer]:
     try:
         yield opened
     finally:
-        opened.close(timeout=20)
+        opened.close(timeout=PATIENCE_SECONDS)
 
 
 def read(kafka: Kafka, topic: str, isolation_level: str = "read_committed") -> list[bytes]:
@@ -56,9 +56,9 @@ def read(kafka: Kafka, topic: str, isolation_level: str = "read_committed") -> l
         consumer.seek_to_beginning(partition)
         end = consumer.end_offsets([partition])[partition]
         values: list[bytes] = []
-        deadline = time.monotonic() + READ_SECONDS_MAX
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while consumer.position(partition) < end:
-            assert time.monotonic() < deadline, f"at {consumer.position(partition)} of {end} after {READ_SECONDS_MAX} s"
+            assert time.monotonic() < deadline, f"at {consumer.position(partition)} of {end} after {PATIENCE_SECONDS} s"
             values += [record.value for records in consumer.poll(500).values() for record in records]
         return values
     finally:
@@ -85,7 +85,7 @@ def test_acknowledged_messages_survive_an_unclean_kill(own_kafka: KafkaBroker) -
     bootstrap = own_kafka.bootstrap
     with producer(own_kafka) as writer:
         sent = [(value, writer.send(topic, value)) for value in (b"%d" % number for number in range(5000))]
-        sent[2000][1].get(timeout=20)
+        sent[2000][1].get(timeout=PATIENCE_SECONDS)
         own_kafka.kill()
         acknowledged = [value for value, future in sent if future.succeeded()]
         own_kafka.start()
@@ -100,14 +100,14 @@ def test_a_paused_broker_keeps_its_port_and_answers_after_it_is_resumed(own_kafk
     topic = f"paused-{next(_names)}"
     own_kafka.create_topic(topic)
     with producer(own_kafka) as writer:
-        writer.send(topic, b"before").get(timeout=20)
+        writer.send(topic, b"before").get(timeout=PATIENCE_SECONDS)
         own_kafka.pause()
         waiting = writer.send(topic, b"during")
         time.sleep(1.0)
         assert own_kafka.running
         assert not waiting.is_done
         own_kafka.resume()
-        waiting.get(timeout=20)
+        waiting.get(timeout=PATIENCE_SECONDS)
     assert read(own_kafka, topic) == [b"before", b"during"]
     own_kafka.delete_topic(topic)
 
@@ -115,7 +115,7 @@ def test_a_paused_broker_keeps_its_port_and_answers_after_it_is_resumed(own_kafk
 def test_a_deleted_topic_is_gone_and_its_name_can_be_used_again(kafka: Kafka, topic: str) -> None:
     """A recreated topic starts empty, at offset 0."""
     with producer(kafka) as writer:
-        writer.send(topic, b"old").get(timeout=20)
+        writer.send(topic, b"old").get(timeout=PATIENCE_SECONDS)
     kafka.delete_topic(topic)
     with pytest.raises(UnknownTopicOrPartitionError):
         kafka.delete_topic(topic)
@@ -141,7 +141,7 @@ def test_a_second_broker_runs_beside_and_dies_with_the_process_that_started_it(o
     finally:
         child.send_signal(signal.SIGKILL)
         child.communicate()
-    wait_until(lambda: not is_alive(int(process_id)) and not Path(directory).exists(), 10.0)
+    wait_for(lambda: not is_alive(int(process_id)) and not Path(directory).exists())
     assert own_kafka.running
 
 
@@ -178,13 +178,6 @@ def test_a_port_lost_between_the_look_and_the_start_is_changed(monkeypatch: pyte
         with KafkaBroker(first_port=lost.number) as broker, broker.admin() as admin:
             assert broker.bootstrap != f"{LOOPBACK}:{lost.number}"
             assert admin.list_topics() == []
-
-
-def wait_until(condition: Callable[[], bool], seconds_max: float) -> None:
-    deadline = time.monotonic() + seconds_max
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds_max} s"
-        time.sleep(0.05)
 
 
 def is_alive(process_id: int) -> bool:

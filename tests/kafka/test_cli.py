@@ -10,8 +10,9 @@ from ledger.codec import encode
 from ledger.engine import Ledger
 from tests.broker import Kafka
 from tests.cli.running import Loyalty
-from tests.kafka.inflow import Inflow, wait_until
+from tests.kafka.inflow import Inflow
 from tests.kafka.test_consume import delete_before, send
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture
@@ -83,9 +84,9 @@ def test_sigterm_ends_it_in_order(loyalty: Loyalty, kafka: Kafka, ledger: Ledger
     inflow = Inflow(kafka, ledger, 4)
     inflow.produce(inflow.purchases(200))
     process = loyalty.start("consume", "--topic", inflow.topic, "--group", inflow.topic, "--auto-enrol")
-    wait_until(lambda: inflow.taken()["posted"] > 0)
+    wait_for(lambda: inflow.taken()["posted"] > 0)
     process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, errors
     assert "posted" in output
     inflow.consume()

@@ -308,7 +308,7 @@ OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(
 INSTANTS = st.builds(datetime.fromtimestamp, st.integers(0, 7_000_000_000_000_000).map(lambda at: at / 1e6), OFFSETS)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(MESSAGES, IDENTIFIERS, IDENTIFIERS, IDENTIFIERS, INSTANTS, PREFIXES, st.sets(st.sampled_from(sorted(FIELDS))))
 def test_what_the_sdk_writes_is_read_as_it_was_meant(
     message: dict[str, Any], ident: str, source: str, member: str, at: datetime, prefix: str, in_data: set[str]
@@ -333,7 +333,7 @@ def test_what_the_sdk_writes_is_read_as_it_was_meant(
         assert decode_message(record.value, list(record.headers.items())) == expected, record
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.one_of(st.none(), st.binary(max_size=60), st.just(PURCHASE), st.just(structured()[0]), st.just(binary()[0])),
     st.lists(

@@ -31,7 +31,8 @@ from tests.engine.clubs import assert_sound
 from tests.engine.test_steering import answer, measure, objective, survey
 from tests.faults.proxy import Proxy
 from tests.kafka.dying import Where, consume_and_die, consume_for_ever
-from tests.kafka.inflow import MEMBERS, Inflow, ledger_on, producer, wait_until
+from tests.kafka.inflow import MEMBERS, Inflow, ledger_on, producer
+from tests.waiting import wait_for
 
 J = (1, 4)
 VICTIM = "consumer to be disturbed"
@@ -138,13 +139,13 @@ def test_members_that_come_and_go(journals: int, kafka: Kafka, database_dsn: str
     inflow.produce(inflow.purchases(1_500))
     other_database, other = ledger_on(database_dsn)
     with inflow.consuming("pair", ledger, poll_records_max=20) as first:
-        wait_until(lambda: first.progress.posted > 50)
+        wait_for(lambda: first.progress.posted > 50)
         with inflow.consuming("pair", other, poll_records_max=20) as second:
             more = count(2)
             while second.progress.posted <= 50:  # the first may have taken all that was there before the second joined
                 seed = next(more)
                 inflow.produce(inflow.purchases(60, seed=seed, first=10_000 * seed))
-            wait_until(lambda: inflow.next_offsets() == inflow.ends())
+            wait_for(lambda: inflow.next_offsets() == inflow.ends())
             assert second.progress.partitions == 2
     taken = inflow.assert_exact(ledger, other)
     assert first.progress.posted + second.progress.posted == taken["posted"]
@@ -184,15 +185,15 @@ def test_a_database_that_is_away_is_waited_for(kafka: Kafka, database_dsn: str, 
     with Proxy(database_dsn) as proxy:
         database, away = ledger_on(proxy.dsn)
         with inflow.consuming("away", away, poll_records_max=20, backlog_bytes_max=50_000) as consumer:
-            wait_until(lambda: consumer.progress.posted > 20)
+            wait_for(lambda: consumer.progress.posted > 20)
             proxy.cut_all(refuse=True)
-            wait_until(lambda: "database" in consumer.progress.state)
+            wait_for(lambda: "database" in consumer.progress.state)
             held = consumer.progress.partitions
             time.sleep(7.0)  # the session of a member that sends no heartbeats ends after 6 s
             assert consumer.progress.partitions == held == 3
             read = consumer.progress.read
             proxy.allow()
-            wait_until(lambda: inflow.next_offsets() == inflow.ends())
+            wait_for(lambda: inflow.next_offsets() == inflow.ends())
             assert read < len(inflow.acknowledged)
         inflow.assert_exact(ledger, away)
         away.close()
@@ -206,10 +207,10 @@ def test_a_server_that_restarts(kafka: Kafka) -> None:
         inflow = Inflow(kafka, writer, 4)
         inflow.produce(inflow.purchases(800))
         with inflow.consuming("restart", poll_records_max=20) as consumer:
-            wait_until(lambda: consumer.progress.posted > 50)
+            wait_for(lambda: consumer.progress.posted > 50)
             server.stop()
             server.start()
-            wait_until(lambda: _try(inflow.next_offsets) == inflow.ends())
+            wait_for(lambda: _try(inflow.next_offsets) == inflow.ends())
         inflow.assert_exact(writer)
         writer.close()
         database.close()
@@ -240,15 +241,15 @@ def test_a_server_that_forgets_what_was_completed(kafka: Kafka) -> None:
         inflow = Inflow(kafka, writer, 4)
         inflow.produce(inflow.purchases(100))
         with inflow.consuming("forget") as consumer:
-            wait_until(lambda: inflow.next_offsets() == inflow.ends())
+            wait_for(lambda: inflow.next_offsets() == inflow.ends())
             os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
-            wait_until(lambda: not (folder / "postmaster.pid").exists())
+            wait_for(lambda: not (folder / "postmaster.pid").exists())
             server.start()
-            wait_until(lambda: _try(inflow.next_offsets) is not None)
+            wait_for(lambda: _try(inflow.next_offsets) is not None)
             ends = inflow.ends()
             assert any(offset < ends[partition] for partition, offset in inflow.next_offsets().items())
             inflow.produce(inflow.purchases(100, seed=2, first=100))
-            wait_until(lambda: _try(inflow.next_offsets) == inflow.ends())
+            wait_for(lambda: _try(inflow.next_offsets) == inflow.ends())
             assert consumer.progress.read > len(inflow.acknowledged)
         inflow.assert_exact(writer)
         writer.close()
@@ -282,12 +283,12 @@ def test_a_partition_that_is_added_is_picked_up(kafka: Kafka, ledger: Ledger) ->
     inflow = Inflow(kafka, ledger, 4, partitions=1)
     inflow.produce(inflow.purchases(50))
     with inflow.consuming("grown") as consumer:
-        wait_until(lambda: inflow.next_offsets() == inflow.ends())
+        wait_for(lambda: inflow.next_offsets() == inflow.ends())
         with kafka.admin() as admin:
             admin.create_partitions({inflow.topic: 3})
-        wait_until(lambda: consumer.progress.partitions == 3)
+        wait_for(lambda: consumer.progress.partitions == 3)
         inflow.produce(inflow.purchases(50, first=100))
-        wait_until(lambda: inflow.next_offsets() == {p: end for p, end in inflow.ends().items() if end})
+        wait_for(lambda: inflow.next_offsets() == {p: end for p, end in inflow.ends().items() if end})
     with ledger.database.connection() as cur:
         assert {each.partition for each in sources.partitions(cur, inflow.topic)} == {0, 1, 2}
     taken = inflow.taken()
@@ -309,10 +310,10 @@ def test_retention_past_our_offset_stops_the_partition_until_the_gap_is_accepted
     with ledger.database.connection() as cur:
         assert [(gap.first_offset, gap.next_offset) for gap in sources.gaps(cur, inflow.topic)] == [(10, 15)]
     with inflow.consuming("patient") as consumer:
-        wait_until(lambda: bool(consumer.progress.stopped))
+        wait_for(lambda: bool(consumer.progress.stopped))
         with ledger.database.transaction() as cur:
             assert sources.accept_gap(cur, inflow.topic, 0) == (10, 15)
-        wait_until(lambda: inflow.next_offsets() == {0: 20, 1: 5})
+        wait_for(lambda: inflow.next_offsets() == {0: 20, 1: 5})
         assert consumer.progress.stopped == {}
     with ledger.database.connection() as cur:
         (gap,) = sources.gaps(cur, inflow.topic)
@@ -325,11 +326,11 @@ def test_retention_while_the_consumer_is_reading_is_told(kafka: Kafka, ledger: L
     inflow = Inflow(kafka, ledger, 1, partitions=1)
     send(inflow, 0, 10)
     with inflow.consuming("slow", poll_records_max=10, backlog_bytes_max=1) as consumer:
-        wait_until(lambda: inflow.next_offsets() == {0: 10})
+        wait_for(lambda: inflow.next_offsets() == {0: 10})
         slow_down(ledger)
         send(inflow, 0, 60)
         delete_before(inflow, 0, 65)
-        wait_until(lambda: bool(consumer.progress.stopped) or inflow.next_offsets() == {0: 70})
+        wait_for(lambda: bool(consumer.progress.stopped) or inflow.next_offsets() == {0: 70})
     with ledger.database.connection() as cur:
         gaps = sources.gaps(cur, inflow.topic)
         lost = sum(gap.next_offset - gap.first_offset for gap in gaps)
@@ -374,7 +375,7 @@ def test_a_topic_made_again_behind_a_reader_is_read_from_its_start(
     reader.start()
     assert reader.pid is not None
     try:
-        wait_until(lambda: inflow.next_offsets() == inflow.ends())
+        wait_for(lambda: inflow.next_offsets() == inflow.ends())
         before, old = inflow.taken(), len(inflow.acknowledged)
         os.kill(reader.pid, signal.SIGSTOP)
         kafka.delete_topic(inflow.topic)
@@ -382,12 +383,12 @@ def test_a_topic_made_again_behind_a_reader_is_read_from_its_start(
         inflow.acknowledged = {}
         inflow.produce(inflow.purchases(messages, seed=9, first=500))
         os.kill(reader.pid, signal.SIGCONT)
-        wait_until(lambda: bool(inflow.stopped()))
+        wait_for(lambda: bool(inflow.stopped()))
         assert "made again" in inflow.stopped()
         assert inflow.next_offsets() == {0: old}
         with ledger.database.transaction() as cur:
             assert sources.accept_gap(cur, inflow.topic, 0) == (old, 0)
-        wait_until(lambda: inflow.next_offsets() == inflow.ends())
+        wait_for(lambda: inflow.next_offsets() == inflow.ends())
     finally:
         reader.kill()
         reader.join()

@@ -7,7 +7,8 @@ import pytest
 from ledger.engine import Ledger
 from tests.broker import Kafka, KafkaBroker
 from tests.faults.tcp_proxy import TcpProxy
-from tests.kafka.inflow import Inflow, wait_until
+from tests.kafka.inflow import Inflow
+from tests.waiting import wait_for
 
 
 @pytest.mark.parametrize("poll_records_max", [3, 500])
@@ -18,6 +19,6 @@ def test_the_partition_goes_on(poll_records_max: int, own_kafka: KafkaBroker, le
         inflow.produce(inflow.purchases(60))
         network.corrupt(b'"o37"')
         with inflow.consuming("corrupt", poll_records_max=poll_records_max):
-            wait_until(lambda: inflow.next_offsets() == inflow.ends())
+            wait_for(lambda: inflow.next_offsets() == inflow.ends())
         assert network.corrupted.is_set()
         inflow.assert_exact(ledger)

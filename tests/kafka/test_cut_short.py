@@ -12,7 +12,8 @@ from ledger.codec import encode
 from ledger.engine import Ledger
 from ledger.store import sources
 from tests.broker import KafkaBroker
-from tests.kafka.inflow import Inflow, wait_until
+from tests.kafka.inflow import Inflow
+from tests.waiting import wait_for
 
 SENT, KEPT, MORE = 60, 40, 50
 
@@ -30,7 +31,7 @@ def test_nothing_of_it_is_skipped(reader: str, own_kafka: KafkaBroker, ledger: L
             stack.enter_context(inflow.consuming("cut short"))
         else:
             inflow.consume()
-        wait_until(lambda: inflow.next_offsets() == {0: SENT})
+        wait_for(lambda: inflow.next_offsets() == {0: SENT})
         own_kafka.kill()
         cut_short(own_kafka.log.parent / "data" / f"{inflow.topic}-0", KEPT)
         own_kafka.start()
@@ -38,14 +39,14 @@ def test_nothing_of_it_is_skipped(reader: str, own_kafka: KafkaBroker, ledger: L
         send(inflow, SENT, MORE)
         if reader == "comes back":
             inflow.consume()
-        wait_until(lambda: inflow.stopped() != "")
+        wait_for(lambda: inflow.stopped() != "")
         assert f"cut short at offset {KEPT}, though everything before {SENT} was taken" in inflow.stopped()
         assert inflow.taken()["posted"] == SENT
         with ledger.database.transaction() as cur:
             assert sources.accept_gap(cur, inflow.topic, 0) == (SENT, KEPT)
         if reader == "comes back":
             inflow.consume()
-        wait_until(lambda: inflow.next_offsets() == inflow.ends() == {0: KEPT + MORE})
+        wait_for(lambda: inflow.next_offsets() == inflow.ends() == {0: KEPT + MORE})
     assert inflow.taken() == {"posted": SENT + MORE, "messages": SENT + MORE, "duplicate": 0, "rejected": 0}
 
 

@@ -12,9 +12,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from consumers.reading_on import read_on
 from tests.broker import Kafka
+from tests.waiting import PATIENCE_SECONDS
 
 MESSAGES = 10
-SECONDS_MAX = 30.0
 
 
 def test_what_was_put_aside_is_read_after_all(kafka: Kafka) -> None:
@@ -24,7 +24,7 @@ def test_what_was_put_aside_is_read_after_all(kafka: Kafka) -> None:
     with closing(KafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")) as producer:
         for number in range(2 * MESSAGES):
             producer.send(topic, b"%d" % number, partition=number % 2)
-        producer.flush(SECONDS_MAX)
+        producer.flush(PATIENCE_SECONDS)
     with closing(KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)) as consumer:
         read_on(consumer)
         partitions = [TopicPartition(topic, number) for number in range(2)]
@@ -42,8 +42,8 @@ def test_what_was_put_aside_is_read_after_all(kafka: Kafka) -> None:
 
 def _read(consumer: Any, found: Counter[TopicPartition], count: int, **options: int) -> Counter[TopicPartition]:
     """Poll until so many messages were found; how many of each partition."""
-    deadline = time.monotonic() + SECONDS_MAX
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while found.total() < count:
-        assert time.monotonic() < deadline, f"{found} after {SECONDS_MAX} s"
+        assert time.monotonic() < deadline, f"{found} after {PATIENCE_SECONDS} s"
         found.update({partition: len(records) for partition, records in consumer.poll(500, **options).items()})
     return found

@@ -13,8 +13,9 @@ from consumers.relay import lag
 from consumers.repeats import Repeats
 from ledger.store.database import Database
 from tests.broker import Kafka
-from tests.cli.running import Loyalty, wait_for
+from tests.cli.running import Loyalty
 from tests.kafka.relaying import Histories, Topics, fresh_topics, header, ids_of, read_all
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 SEED = 11
 KILLS = 4
@@ -78,6 +79,6 @@ def test_killed_at_random_instants(loyalty: Loyalty, database: Database, kafka: 
              if repeats.is_new(each.partition, each.headers)]  # fmt: skip
     assert sorted(taken) == sorted(ids_of(histories.rows())), f"seed {SEED}"
     process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     assert "dead letters published" in output

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from threading import Event, Thread
@@ -19,6 +18,7 @@ from consumers.repeats import Repeats
 from ledger.store.database import Database, connect
 from tests.broker import Kafka, KafkaBroker
 from tests.kafka.relaying import Histories, Topics, fresh_topics, header, ids_of, read_all
+from tests.waiting import wait_for
 
 ROUND_EVENTS = 60
 
@@ -106,11 +106,11 @@ def test_a_broker_killed_in_mid_relay(
         following = Thread(target=relay.follow, args=(stop,))
         following.start()
         try:
-            wait_until(lambda: relay.progress.events > ROUND_EVENTS)
+            wait_for(lambda: relay.progress.events > ROUND_EVENTS)
             own_kafka.kill()
             histories.more(60)
             own_kafka.start()
-            wait_until(lambda: lag(histories.database, topics.events) == 0)
+            wait_for(lambda: lag(histories.database, topics.events) == 0)
         finally:
             stop.set()
             following.join(30)
@@ -124,10 +124,10 @@ def test_a_relay_whose_lock_was_lost_marks_nothing(histories: Histories, kafka: 
     following = Thread(target=relay.follow, args=(stop,))
     following.start()
     try:
-        wait_until(lambda: lag(histories.database, topics.events) == 0)
+        wait_for(lambda: lag(histories.database, topics.events) == 0)
         terminate_lock_holder(histories.database)
         histories.more(40)
-        wait_until(lambda: lag(histories.database, topics.events) == 0)
+        wait_for(lambda: lag(histories.database, topics.events) == 0)
     finally:
         stop.set()
         following.join(30)
@@ -143,10 +143,3 @@ def terminate_lock_holder(database: Database) -> None:
             " (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         assert cur.fetchall() == [(True,)]
-
-
-def wait_until(condition: Any, seconds: float = 45.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so after {seconds} s"
-        time.sleep(0.02)

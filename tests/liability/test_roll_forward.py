@@ -11,7 +11,7 @@ from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.events import (
@@ -50,9 +50,7 @@ KOLKATA = "Asia/Kolkata"
 END = date(2030, 1, 1)
 MONTHS = [date(2025, 11, 1), date(2025, 12, 1), *(date(2026, month, 1) for month in range(1, 7))]
 
-histories = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+histories = settings(max_examples=8)
 
 
 def new_programme(database: Database, journals: int, time_zone: str = KOLKATA) -> list[int]:

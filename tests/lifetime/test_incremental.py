@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.events import MemberClosed, PurchaseReturned, RedemptionReversed, ReturnLine
@@ -93,9 +93,7 @@ def history(steps: list[tuple[Any, ...]]) -> list[Any]:
     return events
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25)
 @given(steps=steps, cuts=st.data())
 def test_reads_equal_the_oracle_and_rows_those_of_a_rebuild(
     database: Database, database_dsn: str, steps: list[tuple[Any, ...]], cuts: st.DataObject

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
 import urllib.error
 import urllib.request
 from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT_SECONDS = 20
+from tests.broker.ports import ReservedPort
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Told(NamedTuple):
@@ -23,16 +23,19 @@ class Told(NamedTuple):
         return json.loads(self.body)
 
 
+_reserved: list[ReservedPort] = []
+
+
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that nothing listens on, kept from others as long as these tests run."""
+    _reserved.append(ReservedPort())
+    return _reserved[-1].number
 
 
 def ask(port: int, path: str) -> Told:
     """What is answered; status 0 where nothing listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT_SECONDS) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_SECONDS) as response:
             return Told(response.status, response.read(), response.headers["Content-Type"])
     except urllib.error.HTTPError as error:
         return Told(error.code, error.read(), error.headers["Content-Type"])

@@ -23,6 +23,7 @@ from projections.runner import Runner
 from service.read_models import read_models
 from tests.engine.clubs import Club, assert_sound, statuses, submissions
 from tests.operations.documented import run
+from tests.waiting import PATIENCE_SECONDS
 
 MEMBERS = [f"m{n}" for n in range(12)]
 WRITES = 400
@@ -53,7 +54,7 @@ class Writer:
         self._thread.join(60)
 
     def wait_for_more(self, number: int) -> None:
-        wanted, deadline = len(self.acknowledged) + number, time.monotonic() + 60
+        wanted, deadline = len(self.acknowledged) + number, time.monotonic() + PATIENCE_SECONDS
         while len(self.acknowledged) < wanted:
             assert self._thread.is_alive()
             assert time.monotonic() < deadline

@@ -25,12 +25,13 @@ from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrations import migrate
 from projections.runner import Runner
 from service.read_models import projection_lags, read_models
-from tests.cli.running import Loyalty, rows, wait_for
+from tests.cli.running import Loyalty, rows
 from tests.conftest import execute_on
 from tests.engine.clubs import Club, assert_sound, statuses, submissions
 from tests.http.conftest import create_programmes
 from tests.http.serving import Api, Server, a_key, enrolled, purchase
 from tests.http.test_commands import problem
+from tests.waiting import wait_for
 
 DISK_FULL = "53100"
 DISK_MIB = 40

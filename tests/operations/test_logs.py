@@ -18,10 +18,11 @@ from ledger.engine import Ledger
 from ledger.store.database import Database
 from service.logs import logging_to_stderr
 from tests.broker import Kafka
-from tests.cli.running import Loyalty, wait_for
+from tests.cli.running import Loyalty
 from tests.faults.proxy import Proxy
 from tests.kafka.inflow import Inflow, producer
 from tests.operations.asking import ask, free_port, samples
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 SECRET = "hunter2"
 PERSONAL = "Ada Lovelace"
@@ -117,13 +118,13 @@ def test_a_consumer_that_meets_everything_bad(database: Database, database_dsn: 
         proxy.cut_all(refuse=True)
         send(kafka, inflow.topic, [encode(club.buy("m1", "b3"))])
         wait_for(lambda: samples(ask(port, "/metrics").body).get("loyalty_consumer_waiting") == 1)
-        assert ask(port, "/health/ready").status == 503
+        wait_for(lambda: ask(port, "/health/ready").status == 503)
         proxy.allow()
         wait_for(lambda: inflow.next_offsets().get(0) == len(messages) + 1)
         wait_for(lambda: ask(port, "/health/ready").status == 200)
         served = b"".join(ask(port, path).body for path in ("/metrics", "/health/live", "/health/ready")).decode()
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     ledger.close()
     assert len(club.refused()) >= 3
     found = lines(errors)
@@ -143,7 +144,7 @@ def test_the_server_logs_like_the_others(database_dsn: str) -> None:
     port = process.stdout.readline().split()[2].rpartition(":")[2].rstrip(",")
     wait_for(lambda: ask(int(port), "/v1/docs").status == 200)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     found = lines(errors)
     assert {each["command"] for each in found} == {"serve"}
@@ -154,4 +155,4 @@ def send(kafka: Kafka, topic: str, messages: list[bytes]) -> None:
     with producer(kafka) as writer:
         assert isinstance(writer, KafkaProducer)
         for message in messages:
-            writer.send(topic, message, key=b"m1").get(timeout=30)
+            writer.send(topic, message, key=b"m1").get(timeout=PATIENCE_SECONDS)

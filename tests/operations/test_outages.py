@@ -15,11 +15,12 @@ from ledger.engine import Ledger
 from ledger.store.database import Database
 from service.read_models import projection_lags
 from tests.broker import Kafka
-from tests.cli.running import Loyalty, wait_for
+from tests.cli.running import Loyalty
 from tests.engine.clubs import Club, submissions
 from tests.faults.proxy import Proxy
 from tests.kafka.relaying import Topics, fresh_topics, header, read_all
 from tests.operations.asking import ask, free_port, samples
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def running(loyalty: Loyalty, *arguments: str) -> Iterator[tuple[subprocess.Pope
     try:
         yield process, port
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode in (0, 130), errors
         assert "Traceback" not in errors
         assert output
@@ -75,8 +76,8 @@ def test_the_projector(club: Club, database: Database, database_dsn: str) -> Non
         proxy.cut_all(refuse=True)
         write(club, 10, 10)
         wait_for(lambda: failures(port, "loyalty_projection_failures_total{read_models=points}") >= 2)
+        wait_for(lambda: ask(port, "/health/ready").status == 503)
         told = ask(port, "/health/ready")
-        assert told.status == 503
         assert told.json["checks"]["work"].startswith("OperationalError")
         assert "the database failed" in told.json["last_error"]["message"]
         assert ask(port, "/health/live").status == 200
@@ -107,7 +108,7 @@ def test_the_relay(club: Club, database: Database, database_dsn: str, kafka: Kaf
         proxy.cut_all(refuse=True)
         write(club, 10, 10)
         wait_for(lambda: failures(port, "loyalty_relay_failures_total") >= 2)
-        assert ask(port, "/health/ready").status == 503
+        wait_for(lambda: ask(port, "/health/ready").status == 503)
         assert ask(port, "/health/live").status == 200
         assert lag(database, topics.events) > 0
         proxy.allow()

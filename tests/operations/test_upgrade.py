@@ -14,8 +14,9 @@ from ledger.store.database import Database, connect
 from ledger.store.migrations import Migration, MigrationError, migrate, published_migrations
 from projections.runner import Runner
 from service.read_models import read_models
-from tests.cli.running import rows, wait_for
+from tests.cli.running import rows
 from tests.engine.clubs import Club, assert_sound, statuses, submissions
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 OLDEST = 7
 """The first migration that today's writers can write to."""
@@ -46,7 +47,7 @@ class Traffic:
         finally:
             self._stop.set()
             for thread in threads:
-                thread.join(60)
+                thread.join(PATIENCE_SECONDS)
         assert self.errors == []
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Traffic:
 
     def wait_for_more(self, writes: int = 40) -> None:
         wanted = len(self.acknowledged) + writes
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while len(self.acknowledged) < wanted:
             assert not self.errors, self.errors
             assert time.monotonic() < deadline

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 from eventsourcing.persistence import PersistenceError
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -157,9 +157,7 @@ def check_rebuild(database: Database, dsn: str, batch_events_max: int) -> None:
 
 @settings(
     max_examples=8,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller seed is no smaller history
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 10**9), commands=st.integers(0, 120), cuts=st.data())
 def test_what_is_folded_in_step_by_step_is_what_a_rebuild_makes(

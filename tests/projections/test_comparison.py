@@ -25,6 +25,7 @@ from service.read_models import catch_up, read_models
 from tests.audit.ledgers import AT, build, handle
 from tests.cli.running import Loyalty
 from tests.conftest import create_database, drop_database
+from tests.waiting import PATIENCE_SECONDS
 
 TABLES = [table for model in read_models() for table in model.tables]
 EDITS = ("{0} + 1", "{0} || 'x'", "NOT {0}", "{0} + interval '1 second'", "'[]'", "NULL")
@@ -194,7 +195,7 @@ def test_runners_and_writers_go_on_meanwhile(database: Database, database_dsn: s
         found = []
         try:
             for _ in range(3):
-                assert written.acquire(timeout=60)
+                assert written.acquire(timeout=PATIENCE_SECONDS)
                 found.append(compare(database_dsn, read_models()))
         finally:
             stop.set()

@@ -23,9 +23,9 @@ from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from projections.statement import Statement
 from tests.faults.proxy import Proxy
-from tests.kafka.inflow import wait_until
 from tests.projections.histories import History, new_journals, record
 from tests.projections.test_incremental import check_against_fold
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 PROJECTIONS = (Balances(), Statement(), Lifetime())
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ def test_a_runner_killed_in_mid_run_is_resumed_without_loss_or_doubling(database
         from projections.runner import Runner
         from projections.statement import Statement
         print("started", flush=True)
-        Runner(Database(sys.argv[1]), [Balances(), Statement(), Lifetime()], batch_events_max=3).run_once()
+        Runner(Database(sys.argv[1]), [Balances(), Statement(), Lifetime()], batch_events_max=2).run_once()
         """
     )
     killed = 0
@@ -175,12 +175,10 @@ def test_following_folds_what_is_recorded_and_stops_when_told(database: Database
     try:
         (journal,) = new_journals(database)
         record(database, journal, history.events, {}, each=10)
-        deadline = time.monotonic() + 20
-        while Runner(database, PROJECTIONS)._behind() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: not Runner(database, [Balances(), Statement()])._behind())
     finally:
         stop.set()
-        follower.join(timeout=10)
+        follower.join(PATIENCE_SECONDS)
     assert not follower.is_alive()
     check_against_fold(database, journal, history)
 
@@ -198,11 +196,11 @@ def test_a_database_that_is_away_is_told_in_one_line(
         proxy.cut_all(refuse=True)
         follower = threading.Thread(target=Runner(away, PROJECTIONS).follow, args=(stop,))
         follower.start()
-        wait_until(lambda: bool(caplog.records))
+        wait_for(lambda: bool(caplog.records))
         proxy.allow()
-        wait_until(lambda: not Runner(database, PROJECTIONS)._behind())
+        wait_for(lambda: not Runner(database, PROJECTIONS)._behind())
         stop.set()
-        follower.join(timeout=10)
+        follower.join(PATIENCE_SECONDS)
         away.close()
     assert not follower.is_alive()
     for each in caplog.records:

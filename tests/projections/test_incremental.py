@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.events import Allocation, MemberEnrolled, MembersMerged, OpenedLot, PointsRedeemed, PointsTransferredIn
@@ -21,9 +21,7 @@ from projections.runner import Runner
 from projections.statement import Statement, read_statement
 from tests.projections.histories import History, new_journals, record
 
-histories = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+histories = settings(max_examples=20)
 
 
 def check_against_fold(database: Database, journal: int, history: History) -> None:

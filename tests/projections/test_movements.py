@@ -25,7 +25,7 @@ def moved(event, position: int = 1):
     return found[0] if found else None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**9))
 def test_movements_book_the_postings_of_the_ledger(seed: int) -> None:
     """Whatever the event, the accounts and points are those of ledger.postings, which sum to zero."""
@@ -36,7 +36,7 @@ def test_movements_book_the_postings_of_the_ledger(seed: int) -> None:
         assert movement is None or sum(points for _, points in movement.booked) == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**9))
 def test_movements_change_the_layers_that_the_evolver_changes(seed: int) -> None:
     """The sums of layers before and after evolving differ by just what the movement names."""

@@ -14,6 +14,7 @@ from projections.lifetime import Lifetime
 from service.projector import Projector
 from service.read_models import read_models
 from tests.projections.histories import History, new_journals, record
+from tests.waiting import PATIENCE_SECONDS
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def following(projector: Projector) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        follower.join(timeout=10)
+        follower.join(PATIENCE_SECONDS)
         assert not follower.is_alive()
 
 
@@ -38,16 +39,16 @@ def test_points_do_not_wait_for_figures(database: Database) -> None:
         versions: dict[str, int] = {}
         record(database, journal, history.events[:20], versions, each=10)
         for model in read_models():
-            wait_until(database, model.name, journal, 20, timeout_seconds=20)
+            wait_until(database, model.name, journal, 20, timeout_seconds=PATIENCE_SECONDS)
         with database.transaction() as holding:
             holding.execute(
                 "SELECT FROM projections WHERE projection = %s AND journal = %s FOR UPDATE", (Lifetime.name, journal)
             )
             record(database, journal, history.events[20:], versions, each=10)
             for name in ("balances", "statement"):
-                wait_until(database, name, journal, last, timeout_seconds=20)
+                wait_until(database, name, journal, last, timeout_seconds=PATIENCE_SECONDS)
             assert checkpoint(holding, Lifetime.name, journal) == 20
-        wait_until(database, Lifetime.name, journal, last, timeout_seconds=20)
+        wait_until(database, Lifetime.name, journal, last, timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_figures_of_another_version_end_both(database: Database) -> None:

@@ -23,6 +23,7 @@ from projections.runner import Runner
 from projections.statement import Statement, read_statement
 from tests.projections.histories import TERMS, History, new_journals, record
 from tests.projections.test_incremental import check_running, histories
+from tests.waiting import PATIENCE_SECONDS
 
 PROJECTIONS = (Balances(), Statement())
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -158,7 +159,7 @@ def test_waiting_returns_once_the_projection_has_passed_the_position(database: D
     record(database, journal, [of(MemberEnrolled, "e", AT), accrued("a", AT, 9)], {})
     runner = threading.Timer(0.2, Runner(database, PROJECTIONS).run_once)
     runner.start()
-    assert wait_until(database, "balances", journal, 2, timeout_seconds=20) == 2
+    assert wait_until(database, "balances", journal, 2, timeout_seconds=PATIENCE_SECONDS) == 2
     with database.connection() as cur:
         assert read_balance(cur, journal, "ann", AT).active == 9
     runner.join()
@@ -172,5 +173,5 @@ def test_waiting_in_vain_ends_and_says_how_far_behind(database: Database) -> Non
     started = time.monotonic()
     with pytest.raises(ProjectionBehind, match="4 events before 5") as behind:
         wait_until(database, "statement", journal, 5, timeout_seconds=0.1)
-    assert 0.1 <= time.monotonic() - started < 5
+    assert 0.1 <= time.monotonic() - started < PATIENCE_SECONDS
     assert (behind.value.reached, behind.value.wanted) == (1, 5)

@@ -19,6 +19,7 @@ from projections.runner import Runner
 from projections.statement import Statement
 from tests.projections.histories import History, new_journals, record
 from tests.projections.test_incremental import check_against_fold
+from tests.waiting import PATIENCE_SECONDS
 
 PROJECTIONS = (Balances(), Statement())
 
@@ -46,7 +47,7 @@ def test_a_rebuild_beside_appends_and_runners_misses_nothing(database: Database,
             versions: dict[str, int] = {}
             most = len(history.events) * 3 // 4
             record(database, journal, history.events[:most], versions, each=3)
-            rebuilt_twice.wait(timeout=60)
+            rebuilt_twice.wait(timeout=PATIENCE_SECONDS)
             record(database, journal, history.events[most:], versions, each=3)
         done.set()
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -509,7 +509,5 @@ def booked_by(events: Any) -> Counter[str]:
 CoreBesideOracle.TestCase.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 TestCoreBesideOracle = CoreBesideOracle.TestCase

@@ -12,8 +12,9 @@ from projections.batch import HistoryGap
 from projections.rebuilt import Rebuilt, session
 from projections.runner import Runner
 from service.read_models import read_models
-from tests.cli.running import rows, wait_for
+from tests.cli.running import rows
 from tests.replay.recording import Recorded
+from tests.waiting import wait_for
 
 
 @pytest.mark.parametrize("seed", [7])

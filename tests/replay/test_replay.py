@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2.errors
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.store.database import Database, PgCursor
@@ -28,9 +28,7 @@ from tests.replay import oracle
 from tests.replay.recording import AFTER_ALL, FIRST_RECORDED_AT, Recorded, record_at
 from tests.satisfaction.histories import ZONE, journal_of, new_programme
 
-random_histories = settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+random_histories = settings(max_examples=10)
 NOT_IN_THE_ORACLE = {"purchased_units", "returned_units", "goods_cost_minor", "attributed_cost_minor"}
 
 

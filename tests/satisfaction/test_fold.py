@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 from eventsourcing.persistence import PersistenceError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.events import (
@@ -45,9 +45,7 @@ ROOT = Path(__file__).parents[2]
 PROJECTIONS = (Satisfaction(),)
 DIMENSIONS = ("programme", "channel", "store", "touchpoint")
 
-histories = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+histories = settings(max_examples=8)
 
 
 def check_rows(cur: Any, journals: Sequence[int], events: Sequence[Any]) -> None:
@@ -248,7 +246,7 @@ def test_a_runner_killed_in_mid_run_is_resumed_without_loss_or_doubling(database
         from projections.runner import Runner
         from projections.satisfaction import Satisfaction
         print("started", flush=True)
-        Runner(Database(sys.argv[1]), [Satisfaction()], batch_events_max=2).run_once()
+        Runner(Database(sys.argv[1]), [Satisfaction()], batch_events_max=1).run_once()
         """
     )
     killed = 0

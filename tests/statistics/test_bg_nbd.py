@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import betaln, gammaln
@@ -106,7 +106,6 @@ def _by_the_paper(r: float, alpha: float, a: float, b: float, x: int, t_x: float
     return float(start + np.logaddexp(alive, gone))
 
 
-@settings(deadline=None)
 @given(parameters, customers(), st.floats(0.5, 150))
 @example((0.24, 4.4, 1.0, 2.4), (3, 20.0, 38.0), 52.0)
 @example((0.24, 4.4, 1.00004, 2.4), (3, 20.0, 38.0), 52.0)

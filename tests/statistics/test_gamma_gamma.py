@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import gamma
 
@@ -39,7 +39,6 @@ parameters = st.tuples(st.floats(0.3, 30), st.floats(0.3, 30), st.floats(0.5, 50
 customers = st.lists(st.tuples(st.integers(1, 60), st.floats(0.5, 500)), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(parameters, customers)
 def test_the_likelihood_is_the_mean_over_rates(
     given_parameters: tuple[float, float, float], people: list[tuple[int, float]]

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from eventsourcing.persistence import PersistenceError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.store.database import Database
@@ -36,9 +36,7 @@ def check(database: Database, journal: int, said: Steered) -> None:
         assert held == said.attributes
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 10**9), steps=st.integers(0, 120), cuts=st.data())
 def test_live_tables_say_what_was_said_and_equal_the_rebuild(
     database: Database, database_dsn: str, seed: int, steps: int, cuts: st.DataObject

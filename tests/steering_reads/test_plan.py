@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.commands import PurchaseLine
@@ -267,9 +267,7 @@ class Trade:
         return sum((amount for person, amount in sums.items() if person not in unknown), Decimal(0)), len(unknown)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**9), day=st.sampled_from([0, 10, 30, 31, 45, 80]))
 def test_every_actual_is_what_adding_up_by_hand_gives(database: Database, seed: int, day: int) -> None:
     """Programme, segment and members, over merged members in two journals, at any day."""

@@ -120,7 +120,7 @@ def earned(
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     document=documents(st.sampled_from(["multiply", "add", "highest", "first"])),
     bought=lines,
@@ -146,7 +146,7 @@ def test_a_purchase_earns_what_the_slow_way_says(
     assert oracle.rounded(weights, rounding) == before_caps
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(document=documents(st.just("multiply")), bought=lines, purchase=purchases)
 def test_parts_share_out_the_earning_lines(
     document: dict[str, Any], bought: list[dict[str, Any]], purchase: dict[str, Any]
@@ -164,7 +164,7 @@ def test_parts_share_out_the_earning_lines(
     assert of_parts == sum(oracle.exact_points(document, bought, purchase))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(document=documents(st.none()), bought=lines, purchase=purchases)
 def test_accepted_terms_without_stacking_never_meet_two_rules(
     document: dict[str, Any], bought: list[dict[str, Any]], purchase: dict[str, Any]

@@ -8,6 +8,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from tests.waiting import PATIENCE_SECONDS
+
 VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"})
 ADDRESSES = {"href", "src", "action", "formaction", "poster", "data", "srcset"}
 
@@ -115,7 +117,9 @@ class Visitor:
     """Somebody with a browser; `language` is what it asks for."""
 
     def __init__(self, url: str, language: str = "en") -> None:
-        self.client = httpx.Client(base_url=url, headers={"Accept-Language": language}, timeout=60, verify=False)
+        self.client = httpx.Client(
+            base_url=url, headers={"Accept-Language": language}, timeout=PATIENCE_SECONDS, verify=False
+        )
 
     def get(self, path: str, *, status: int | None = 200, **query: Any) -> Page:
         """A page, at whatever address it ends; a path without `/console` before it is below it."""

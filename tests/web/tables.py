@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from tests.cli.running import wait_for
 from tests.http.serving import Api
+from tests.waiting import wait_for
 from tests.web.browsing import Page
 
 

@@ -22,10 +22,11 @@ from service.audit_work import Replay, Said, Verify, Work
 from service.keys import create_key
 from service.web.instants import parse_instant
 from tests.audit.test_checkpoints import Witness
-from tests.cli.running import Loyalty, rows, wait_for
+from tests.cli.running import Loyalty, rows
 from tests.conftest import execute_on
 from tests.http.conftest import create_programmes
 from tests.http.serving import ROOT, Api, Server, a_key, new, purchase
+from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.web.browsing import Page, Visitor
 from tests.web.conftest import SignedIn
 
@@ -469,7 +470,7 @@ def test_the_process_tells_how_far_it_is_and_ends_when_nobody_listens(dsn: str, 
         process.stdin.flush()
         assert msgspec.json.decode(process.stdout.readline(), type=Said) == Said()
         process.stdout.close()
-        assert process.wait(60) == 1
+        assert process.wait(PATIENCE_SECONDS) == 1
         cur.execute("ROLLBACK")
     blocker.close()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ledger.store.database import Database
-from tests.cli.running import wait_for
 from tests.faults.proxy import Proxy
 from tests.http.conftest import create_programmes
 from tests.http.serving import Api, Server, a_key, enrolled
+from tests.waiting import wait_for
 from tests.web.browsing import Page, Visitor
 from tests.web.story import BASE
 

@@ -12,8 +12,9 @@ import pytest
 from ledger.store.database import Database
 from service.http.problems import Problem
 from service.web.fields import instant_field
-from tests.cli.running import rows, wait_for
+from tests.cli.running import rows
 from tests.http.serving import AT, TERMS, Api, Server, a_key, enrolled, new, purchase
+from tests.waiting import wait_for
 from tests.web.conftest import SignedIn
 from tests.web.story import BASE, MEMBER, member_path, refuse, tell
 from tests.web.tables import folded
