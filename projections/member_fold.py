@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -24,7 +23,6 @@ from ledger.values import FAR
 from projections.batch import Batch, Row
 from projections.lifetime import fold_lifetimes
 from projections.lifetime_figures import DAY_SUMS, Figures, new_figures
-from projections.movements import later
 from projections.satisfaction import Place, Satisfaction
 from projections.trading import business_day
 
@@ -72,19 +70,6 @@ class Tier(Struct, frozen=True, kw_only=True):
     held: int
 
 
-class LatestAnswer(NamedTuple):
-    """The newest answer to an instrument that has a score, by business time. `occurred_at` is text, in UTC."""
-
-    instrument: str
-    member: str
-    position: int
-    occurred_at: str
-    score: Decimal
-    satisfied: bool
-    lowest: int
-    highest: int
-
-
 class _Opened(dict[tuple[str, str], tuple[int, Place]]):
     """What was opened, as the read model's fold has it. Something may have ended, by business time, before it began: as
     of an instant in between only its end is known, and counts.
@@ -112,7 +97,6 @@ class MemberFold:
         self.member = member
         self.position = 0
         """Of the newest event folded."""
-        self.latest_answers: dict[str, LatestAnswer] = {}
         self._journal = journal
         self._time_zone = time_zone
         self._state = initial(member)
@@ -155,12 +139,6 @@ class MemberFold:
         for (per, _, _), sums in changes.service_days.items():
             if per == "programme":
                 _add(self._service, sums[_FROM_COMPLAINTS_ON])
-        for member, instrument, position, _, at, score, happy, *scale in changes.latest.values():
-            before = self.latest_answers.get(instrument)
-            if before is None or later(before.occurred_at, at) == at:
-                self.latest_answers[instrument] = LatestAnswer(
-                    instrument, member, position, at, Decimal(score), happy, *scale
-                )
 
     def figures(self, at: datetime) -> dict[str, int]:
         """What the member comes to at an instant, by name; none that is 0. Money is in minor units.

@@ -22,15 +22,15 @@ from projections.balances import Balance
 from projections.lifetime_figures import Contributions, Figures, add_to, contributions, person_correction
 from projections.lifetime_reads import MemberLifetime, inactive_after_as_of, lifetime_as_of
 from projections.member_fold import (
-    LatestAnswer,
     MemberFold,
     Tier,
     add_figures,
     known_event,
     tiers_in_order,
 )
-from projections.movements import later
+from projections.member_satisfaction import satisfaction_as_of
 from projections.programme_value import ProgrammeValue, programme_value
+from projections.satisfaction_members import LatestAnswer
 from projections.trading import business_day, time_zone_of
 
 FETCHED_AT_ONCE = 5_000
@@ -110,23 +110,15 @@ def replay_member(
     `journals` are those of the programme, in their order. A member that was never heard of by then is `unknown`.
     """
     journal = home_journal(journals, member)
-    lifetime = lifetime_as_of(cur, journals, journal, member, as_of, as_known_at)
-    family = fold_members(cur, journals, lifetime.members, as_of, as_known_at)
-    own = family[member]
-    latest: dict[str, LatestAnswer] = {}
-    for name in sorted(family, reverse=True):  # of answers of one instant, that of the first member counts
-        for instrument, answer in family[name].latest_answers.items():
-            known = latest.get(instrument)
-            if known is None or later(known.occurred_at, answer.occurred_at) == answer.occurred_at:
-                latest[instrument] = answer
+    own = fold_members(cur, journals, [member], as_of, as_known_at)[member]
     return MemberReplay(
         as_of=as_of,
         as_known_at=as_known_at,
         balance=balance_as_of(cur, journal, member, as_of, as_known_at),
         tiers=tiers_in_order(own.tiers(as_of)),
         figures=own.figures(as_of),
-        lifetime=lifetime,
-        latest_answers=[latest[instrument] for instrument in sorted(latest)],
+        lifetime=lifetime_as_of(cur, journals, journal, member, as_of, as_known_at),
+        latest_answers=satisfaction_as_of(cur, journals, journal, member, as_of, as_known_at).latest_answers,
     )
 
 

@@ -91,7 +91,7 @@ def replay(
                         one.score,
                         f"{one.lowest} to {one.highest}",
                         one.satisfied,
-                        one.occurred_at,
+                        instant(one.occurred_at),
                         one.member,
                     )
                     for one in found.latest_answers

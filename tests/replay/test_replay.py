@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2.errors
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger.store.database import Database, PgCursor
@@ -99,6 +99,7 @@ def check_programme(found: ProgrammeReplay, recorded: Recorded, known: list[Any]
 
 @random_histories
 @given(seed=st.integers(0, 10**9))
+@example(seed=906_038)  # a member that others were merged into is merged, and erased
 def test_now_it_agrees_with_the_live_read_models(database: Database, reader: Database, seed: int) -> None:
     recorded = Recorded(database, seed, 90)
     Runner(database, read_models()).run_once()
@@ -109,12 +110,7 @@ def test_now_it_agrees_with_the_live_read_models(database: Database, reader: Dat
             found = replay_member(cur, recorded.journals, member, now, now)
             assert found.balance == read_balance(cur, journal, member, now)
             assert found.lifetime == read_lifetime(cur, recorded.journals, journal, member, now)
-            if found.balance.status != "merged":
-                shown = read_latest_answers(cur, recorded.journals, member)
-                assert [
-                    (answer.instrument, answer.member, answer.score, answer.satisfied, answer.lowest, answer.highest)
-                    for answer in found.latest_answers
-                ] == [(one.instrument, one.member, one.score, one.satisfied, one.lowest, one.highest) for one in shown]
+            assert found.latest_answers == read_latest_answers(cur, recorded.journals, member)
         whole = replay_programme(cur, recorded.journals, now, now)
         assert whole.value == read_programme_value(cur, recorded.journals, now)
         assert whole.positions == live_positions(cur, recorded.journals)
