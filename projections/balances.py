@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
 from msgspec import Struct
@@ -220,7 +220,7 @@ WHEN NOT MATCHED AND staged.points <> 0 THEN INSERT VALUES (%s, staged.member, s
 """
 
 # Parsed and planned once a connection: that takes several times as long as running it.
-_PREPARE = """
+PREPARE_BALANCES: Final = """
 PREPARE read_balances (integer[], text[], timestamptz) AS
 SELECT wanted.member, coalesce(status, 'unknown'), coalesce(version, 0), coalesce(position, 0),
     coalesce(held, 0), coalesce(spent, 0), coalesce(expired, 0), coalesce(arrears, 0), figures.*
@@ -255,11 +255,21 @@ def read_balance(cur: PgCursor, journal: int, member: str, at: datetime) -> Bala
 def read_balances(cur: PgCursor, members: Sequence[tuple[int, str]], at: datetime) -> list[Balance]:
     """As `read_balance`, of members each in its journal, in their order: one round trip for all."""
     if cur.connection not in _prepared:
-        cur.execute(_PREPARE)
+        cur.execute(PREPARE_BALANCES)
         _prepared.add(cur.connection)
+    cur.execute(*balances_query(members, at))
+    return balances_of(cur.fetchall())
+
+
+def balances_query(members: Sequence[tuple[int, str]], at: datetime) -> tuple[str, tuple[Any, ...]]:
+    """What `read_balances` runs, and its arguments: for a connection that has run `PREPARE_BALANCES`."""
     journals, names = [journal for journal, _ in members], [member for _, member in members]
-    cur.execute("EXECUTE read_balances (%s, %s, %s)", (journals, names, at))
-    return [_balance(*row) for row in cur.fetchall()]
+    return "EXECUTE read_balances (%s, %s, %s)", (journals, names, at)
+
+
+def balances_of(rows: Iterable[tuple[Any, ...]]) -> list[Balance]:
+    """Its rows as balances."""
+    return [_balance(*row) for row in rows]
 
 
 def _balance(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal
@@ -10,7 +13,7 @@ import psycopg2
 import psycopg2.extensions
 from eventsourcing import persistence
 from eventsourcing.persistence import Connection, ConnectionPool, Params
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import POLL_OK, POLL_WRITE, make_dsn, parse_dsn
 
 from ledger.store.deadlines import Deadlines
 
@@ -74,10 +77,15 @@ def sentence(error: BaseException) -> str:
 
 
 def connect(
-    dsn: str, role: Role | None = None, schema: str = SCHEMA, *, statement_seconds_max: float | None = None
+    dsn: str,
+    role: Role | None = None,
+    schema: str = SCHEMA,
+    *,
+    statement_seconds_max: float | None = None,
+    asynchronous: bool = False,
 ) -> PgConnection:
     """Open a connection in autocommit mode, in UTC, on the given schema, acting as `role` (None: as who logs in). The
-    server ends what takes longer than `statement_seconds_max`.
+    server ends what takes longer than `statement_seconds_max`. Whoever uses an `asynchronous` one waits for it.
 
     Raises eventsourcing.persistence.OperationalError when the server cannot be reached or refuses.
     """
@@ -88,11 +96,27 @@ def connect(
         settings["statement_timeout"] = str(max(1, round(1_000 * statement_seconds_max)))
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     try:
-        connection = psycopg2.connect(make_dsn(**(NETWORK | parse_dsn(dsn) | {"options": options})))
+        wanted = NETWORK | parse_dsn(dsn) | {"options": options}
+        connection = psycopg2.connect(make_dsn(**wanted), async_=asynchronous)
+        if asynchronous:  # these commit by themselves
+            limits = [seconds for seconds in (float(wanted["connect_timeout"]), statement_seconds_max) if seconds]
+            _wait(connection, min(limits, default=math.inf))
+        else:
+            connection.autocommit = True
     except psycopg2.Error as error:
         raise translated(error) from error
-    connection.autocommit = True
     return connection
+
+
+def _wait(connection: PgConnection, seconds_max: float) -> None:
+    """Wait until an asynchronous connection is open; libpq keeps to `connect_timeout` for the others alone."""
+    until, waiting = time.monotonic() + seconds_max, select.poll()  # not `select`, which ends at 1,024 files
+    while (state := connection.poll()) != POLL_OK:
+        waiting.register(connection.fileno(), select.POLLOUT if state == POLL_WRITE else select.POLLIN)
+        if not waiting.poll(None if until == math.inf else max(0.0, until - time.monotonic()) * 1_000):
+            connection.close()
+            raise psycopg2.OperationalError(f"the server did not take the connection within {seconds_max:g} s")
+        waiting.unregister(connection.fileno())
 
 
 class Database:
@@ -120,9 +144,9 @@ class Database:
         self._deadlines = None if seconds_max is None else Deadlines(seconds_max + CUT_AFTER_SECONDS)
         self._pool = _Pool(self.connect, pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout)
 
-    def connect(self) -> PgConnection:
+    def connect(self, *, asynchronous: bool = False) -> PgConnection:
         """Open a connection outside the pool, such as one that listens; the caller closes it."""
-        return connect(self.dsn, self.role, statement_seconds_max=self._seconds_max)
+        return connect(self.dsn, self.role, statement_seconds_max=self._seconds_max, asynchronous=asynchronous)
 
     def limited(self, session: PgConnection) -> AbstractContextManager[None]:
         """Within it, no wait on the connection is longer than `seconds_max` and a moment."""

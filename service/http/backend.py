@@ -22,11 +22,12 @@ from ledger.store.database import Database, PgCursor
 from ledger.store.deadlines import timed_out
 from ledger.store.listener import Listener
 from ledger.submissions import Outcome, Submission
-from projections.balances import Balance, read_balances
+from projections.balances import PREPARE_BALANCES, Balance, balances_of, balances_query
 from projections.checkpoints import ProjectionOutdated
 from service.audit_runs import AuditRuns
 from service.http.group_read import GroupRead
 from service.http.key_ring import KeyRing
+from service.http.loop_reader import LoopReader
 from service.http.problems import problem
 from service.projector import Projector
 from service.workspace import Workspace
@@ -62,7 +63,7 @@ class Backend:
     """The ledger as the handlers see it; made in `create_app`, closed by its lifespan.
 
     Commands go through the queue of group commit and answer on the event loop: a request that waits holds no thread.
-    Reads run in threads, on connections that act as the reader role.
+    Reads run in threads, those that there are most of on the event loop, on connections that act as the reader role.
     """
 
     def __init__(
@@ -95,7 +96,13 @@ class Backend:
         self.queue = GroupCommit(workspace.ledger)
         self.stopping = threading.Event()
         self.streams = 0
-        self.balances = GroupRead(self.read, _read_balances)
+        self.loop_reader = LoopReader(
+            lambda: self.readers.connect(asynchronous=True),
+            self.in_thread,
+            prepare=[PREPARE_BALANCES],
+            seconds_max=read_seconds,
+        )
+        self.balances = GroupRead(self._read_balances)
         """By journal and member."""
         self.freshness: dict[Any, Any] = {}
         self.refreshing: dict[Any, Any] = {}
@@ -132,6 +139,7 @@ class Backend:
         self._command_threads.shutdown()
         for thread in self._background:
             thread.join()
+        self.loop_reader.close()
         self.readers.close()
         self.writers.close()
 
@@ -181,6 +189,9 @@ class Backend:
                 return read(cursor)
 
         return await self.look_up(attempt)
+
+    async def _read_balances(self, members: Sequence[tuple[int, str]]) -> list[Balance]:
+        return balances_of(await self.loop_reader.rows(*balances_query(members, datetime.now(UTC))))
 
     async def look_up(self, find: Callable[[], T]) -> T:
         """Run what uses the database and may be done twice in a thread: again where the connection had broken since it
@@ -269,10 +280,6 @@ class Backend:
         grown, self._grown = self._grown, asyncio.Event()
         if grown is not None:
             grown.set()
-
-
-def _read_balances(cursor: PgCursor, members: Sequence[tuple[int, str]]) -> list[Balance]:
-    return read_balances(cursor, members, datetime.now(UTC))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:

@@ -1,34 +1,24 @@
 """Group read: single rows for many requests, read together while the read before them is under way.
 
-A read of its own costs a request a change of threads and a round trip, which take longer than all the rest of it.
+A read of its own costs a request a round trip, and the database more for each than for many at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, Protocol, TypeVar
-
-from ledger.store.database import PgCursor
+from typing import Final, Generic, TypeVar
 
 BATCH_COUNT_MAX: Final = 256
 
 K = TypeVar("K")
 V = TypeVar("V")
-T = TypeVar("T")
-
-
-class RunRead(Protocol):
-    """Runs a read in a thread, as `Backend.read` does."""
-
-    def __call__(self, read: Callable[[PgCursor], T], /) -> Awaitable[T]: ...
 
 
 class GroupRead(Generic[K, V]):
-    """See the module; for the event loop. `read_many` answers the keys it gets in their order, in a thread."""
+    """See the module; for the event loop. `read_many` answers the keys it gets in their order."""
 
-    def __init__(self, run: RunRead, read_many: Callable[[PgCursor, Sequence[K]], Sequence[V]]) -> None:
-        self._run = run
+    def __init__(self, read_many: Callable[[Sequence[K]], Awaitable[Sequence[V]]]) -> None:
         self._read_many = read_many
         self._waiting: list[tuple[K, asyncio.Future[V]]] = []
         self._reading: asyncio.Task[None] | None = None
@@ -50,8 +40,7 @@ class GroupRead(Generic[K, V]):
     async def _read(self, batch: Sequence[tuple[K, asyncio.Future[V]]]) -> None:
         keys = [key for key, _ in batch]
         try:
-            values = await self._run(lambda cursor: self._read_many(cursor, keys))
-            found = list(zip(batch, values, strict=True))
+            found = list(zip(batch, await self._read_many(keys), strict=True))
         except Exception as error:  # noqa: BLE001 - raised in the requests that wait
             for _, waiting in batch:
                 if not waiting.done():  # its client may have gone

@@ -52,13 +52,19 @@ class Freshness(Struct, frozen=True):
 
 def read_freshness(cursor: PgCursor, projection: str | tuple[str, ...], journals: Sequence[int]) -> Freshness:
     """How far a projection is in some journals, of several the last of them, in one round trip."""
-    cursor.execute(
-        "SELECT journal, position, (SELECT min(coalesce((SELECT max(folded.position) FROM projections folded"
-        " WHERE projection = wanted AND folded.journal = journals.journal), 0)) FROM unnest(%s::text[]) AS wanted)"
-        " FROM journals WHERE journal = ANY (%s) ORDER BY journal",
-        ([projection] if isinstance(projection, str) else list(projection), list(journals)),
-    )
-    rows = cursor.fetchall()
+    projections = (projection,) if isinstance(projection, str) else projection
+    cursor.execute(_SELECT_FRESHNESS, (list(projections), list(journals)))
+    return _freshness_of(cursor.fetchall())
+
+
+_SELECT_FRESHNESS = """
+SELECT journal, position, (SELECT min(coalesce((SELECT max(folded.position) FROM projections folded
+    WHERE projection = wanted AND folded.journal = journals.journal), 0)) FROM unnest(%s::text[]) AS wanted)
+FROM journals WHERE journal = ANY (%s) ORDER BY journal
+"""
+
+
+def _freshness_of(rows: Sequence[tuple[Any, ...]]) -> Freshness:
     return Freshness(
         {journal: folded for journal, _, folded in rows}, {journal: recorded for journal, recorded, _ in rows}
     )
@@ -85,7 +91,7 @@ async def _freshness(
 
 async def _look_up(backend: Backend, projections: tuple[str, ...], journals: Sequence[int]) -> Freshness:
     now = time.monotonic()
-    found = await backend.read(lambda cursor: read_freshness(cursor, projections, journals))
+    found = _freshness_of(await backend.loop_reader.rows(_SELECT_FRESHNESS, (list(projections), list(journals))))
     backend.freshness[projections, tuple(journals)] = now, found
     return found
 

@@ -16,6 +16,7 @@ from litestar import Litestar
 
 from service.http.backend import Backend
 from service.http.connections import Connection
+from service.runtime import settle_for_requests
 
 BACKLOG: Final = 2_048
 KEEP_ALIVE_SECONDS: Final = 75
@@ -78,4 +79,5 @@ def serve(app: Litestar, backend: Backend, listening: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    settle_for_requests()
     _Server(config, backend).run(sockets=[listening])

@@ -89,6 +89,7 @@ def test_a_database_that_hangs_is_told_and_comes_back(database: Database, databa
         began = time.monotonic()
         with ThreadPoolExecutor(40) as clients:
             asked = [clients.submit(api.get, f"members/{member}/statement") for _ in range(36)]
+            asked += [clients.submit(api.get, f"members/{member}/balance") for _ in range(3)]
             asked.append(clients.submit(unknown.get, "changes"))
             wait_for(lambda: ask(port, "/health/ready").status == 503)  # what it saw a second ago may be told first
             codes = {problem_code(one.result()) for one in asked}
@@ -98,7 +99,8 @@ def test_a_database_that_hangs_is_told_and_comes_back(database: Database, databa
         assert ask(port, "/health/live").status == 200
         assert time.monotonic() - began < PATIENCE_SECONDS
         proxy.allow()
-        wait_for(lambda: api.get(f"members/{member}/statement").status_code == 200)
+        for read in ("statement", "balance"):
+            wait_for(lambda: api.get(f"members/{member}/{read}").status_code == 200)  # noqa: B023 - called at once
         wait_for(lambda: unknown.get("changes").status_code == 200)
         wait_for(lambda: ask(port, "/health/ready").status == 200)
         assert enrolled(api)

@@ -1,0 +1,119 @@
+"""Loop reader: single statements on a connection that the event loop itself waits for.
+
+A read in a thread costs two changes of threads, which take longer than a look-up does. So the statements that there are
+most of go without: the loop waits for the database as it waits for its clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import psycopg2
+from eventsourcing.persistence import PersistenceError
+from psycopg2.extensions import POLL_OK, POLL_WRITE
+
+from ledger.engine import is_passing
+from ledger.store.database import CUT_AFTER_SECONDS, PgConnection, PgCursor, translated
+from ledger.store.deadlines import timed_out
+
+T = TypeVar("T")
+Rows = list[tuple[Any, ...]]
+
+
+class InThread(Protocol):
+    """Runs what blocks in a thread, as `Backend.in_thread` does."""
+
+    def __call__(self, run: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+class LoopReader:
+    """Runs one statement at a time, in the order in which they were asked for; for the event loop.
+
+    `connect` opens an asynchronous connection, in a thread because names are looked up and it takes long. A connection
+    begins with the statements of `prepare`. An answer may take `seconds_max`, with all that it has to wait for.
+    """
+
+    def __init__(
+        self, connect: Callable[[], PgConnection], in_thread: InThread, *, prepare: Sequence[str], seconds_max: float
+    ) -> None:
+        self._connect = connect
+        self._in_thread = in_thread
+        self._prepare: Final = tuple(prepare)
+        self._seconds_max = seconds_max
+        self._turn = asyncio.Lock()
+        self._session: PgConnection | None = None
+
+    async def rows(self, statement: str, arguments: Sequence[Any]) -> Rows:
+        """What a statement finds that may run twice: again where the connection had broken since it was last used.
+
+        Raises errors of eventsourcing.persistence; after `seconds_max` what `timed_out` gives.
+        """
+        try:
+            async with asyncio.timeout(self._seconds_max + CUT_AFTER_SECONDS), self._turn:
+                try:
+                    return await self._rows(statement, arguments)
+                except PersistenceError as error:
+                    if not is_passing(error):
+                        raise
+                return await self._rows(statement, arguments)
+        except TimeoutError:
+            raise timed_out(f"the database did not answer within {self._seconds_max:g} s") from None
+
+    def close(self) -> None:
+        """Close the connection; the next read opens another."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    async def _rows(self, statement: str, arguments: Sequence[Any]) -> Rows:
+        try:
+            if self._session is None:
+                self._session = await self._in_thread(self._connect)
+                for each in self._prepare:
+                    await _run(self._session, each)
+            return (await _run(self._session, statement, arguments)).fetchall()
+        except psycopg2.Error as error:
+            self.close()
+            raise translated(error) from error
+        except BaseException:  # it took too long: what comes on the connection now is the answer to nothing
+            self.close()
+            raise
+
+
+async def _run(session: PgConnection, statement: str, arguments: Sequence[Any] = ()) -> PgCursor:
+    """Send a statement and wait for its answer; the cursor that has it."""
+    cursor = session.cursor()
+    cursor.execute(statement, arguments)
+    loop, wire = asyncio.get_running_loop(), session.fileno()
+    answered: asyncio.Future[None] = loop.create_future()
+
+    def go_on() -> None:
+        try:
+            state = session.poll()
+        except psycopg2.Error as error:
+            leave()
+            answered.set_exception(error)
+            return
+        if state == POLL_OK:
+            leave()
+            answered.set_result(None)
+        elif state == POLL_WRITE:
+            loop.add_writer(wire, go_on)
+        else:
+            loop.remove_writer(wire)
+
+    def leave() -> None:
+        """At once: where the connection broke, the number of its file may be another's by the next turn of the loop."""
+        loop.remove_reader(wire)
+        loop.remove_writer(wire)
+
+    loop.add_reader(wire, go_on)
+    go_on()
+    try:
+        await answered
+    finally:
+        if answered.cancelled():
+            leave()
+    return cursor
