@@ -63,6 +63,9 @@ _YEAR = timedelta(days=365)
 def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWED_EVENTS) -> dict[str, Any]:
     """Rebuild on a log of about `events` events, then follow `followed_events` that come after them, in turns.
 
+    A runner that follows lives long: of each, what it folds first, when it remembers nothing yet, is told apart from
+    what it folds then.
+
     `dsn_admin` logs in to a server where databases and roles may be created. Raises AssertionError where the rows that
     were followed are not those of a rebuild; whether the figures reach their targets is said under `met`.
     """
@@ -75,17 +78,23 @@ def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWE
             append_all(database, journal, islice(history, events // JOURNALS))
         rebuilds: list[float] = []
         followed: dict[int, list[float]] = {1: [], 2: []}
+        begun: dict[int, list[float]] = {1: [], 2: []}
         times, cpu = Times(), 0.0
         for _ in range(ROUNDS):
             report = rebuild(dsn, read_models())
             rebuilds.append(report.events_count / report.fill_seconds)
-            for threads, rates in followed.items():
-                for journal, history in histories.items():
-                    append_all(database, journal, islice(history, followed_events // JOURNALS))
-                models = [Timed(model, times) if threads == 1 else model for model in read_models()]
-                started = time.process_time()
-                rates.append(_follow(database, models, threads))
+            for threads in followed:
+                counted = Times()
+                models = [Timed(model, counted) if threads == 1 else model for model in read_models()]
+                runner = Runner(database, models, threads=threads)
+                for rates in (begun, followed):
+                    for journal, history in histories.items():
+                        append_all(database, journal, islice(history, followed_events // JOURNALS))
+                    counted.forget()
+                    started = time.process_time()
+                    rates[threads].append(_follow(runner))
                 cpu += time.process_time() - started
+                times.add_all(counted)
         with database.connection() as cur:
             live = table_digests(cur, read_models())
         rebuild(dsn, read_models())
@@ -99,6 +108,8 @@ def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWE
         "rebuild_events_per_second": round(median(rebuilds)),
         "follow_events_per_second_two_threads": round(median(followed[2])),
         "follow_events_per_second_one_thread": round(median(followed[1])),
+        "begin_events_per_second_two_threads": round(median(begun[2])),
+        "begin_events_per_second_one_thread": round(median(begun[1])),
         "follow_python_us_per_event": round(1e6 * cpu / (2 * ROUNDS * followed_events), 2),
         "follow_us_per_event": times.us_per_event(ROUNDS * followed_events),
         "events_by_topic": topics,
@@ -110,9 +121,9 @@ def measure(dsn_admin: str, events: int = EVENTS, followed_events: int = FOLLOWE
     return results
 
 
-def _follow(database: Database, models: list[Projection], threads: int) -> float:
+def _follow(runner: Runner) -> float:
     started = time.perf_counter()
-    count = Runner(database, models, threads=threads).run_once()
+    count = runner.run_once()
     return count / (time.perf_counter() - started)
 
 
@@ -133,6 +144,16 @@ class Times:
     def add(self, projection: str, step: str, seconds: float) -> None:
         """Count the time of a step."""
         self._seconds[projection][step] += seconds
+
+    def add_all(self, others: Times) -> None:
+        """Count what another has counted."""
+        for projection, steps in others._seconds.items():
+            for step, seconds in steps.items():
+                self.add(projection, step, seconds)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._seconds.clear()
 
     def us_per_event(self, events: int) -> dict[str, dict[str, float]]:
         """Microseconds an event, by projection and step, and of each projection in all."""
