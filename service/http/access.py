@@ -84,9 +84,7 @@ async def _known_key(request: Request[Any, Any, Any]) -> ApiKey:
     if scheme.lower() != "bearer" or not text.isascii():
         raise problem("KEY_MISSING", headers={"WWW-Authenticate": "Bearer"})
     backend = backend_of(request)
-    found = backend.keys.known(text)
+    found = await backend.keys.find(text, backend.look_up)
     if found is None:
-        found = await backend.look_up(lambda: backend.keys.look_up(text))
-    if found.key is None:
         raise problem("KEY_MISSING", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
-    return found.key
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -15,7 +17,17 @@ from service.keys import ApiKey, find_key, record_uses
 
 KNOWN_SECONDS: Final = 5.0
 """How long a key is taken as it was found: a revoked key works no longer than that."""
+RENEWED_SECONDS: Final = 2.0
+"""So long before that it is looked up again, beside the requests that use it."""
 KNOWN_MAX: Final = 10_000
+
+T = TypeVar("T")
+
+
+class LookUp(Protocol):
+    """Runs what uses the database in a thread, as `Backend.look_up` does."""
+
+    def __call__(self, find: Callable[[], T], /) -> Coroutine[Any, Any, T]: ...
 
 
 class _Known(Struct):
@@ -31,32 +43,46 @@ class _Bucket(Struct):
 
 
 class KeyRing:
-    """See the module. All but `look_up` and `record_uses` are for the event loop, and never block."""
+    """See the module. All but `record_uses` is for the event loop, and never blocks."""
 
     def __init__(self, database: Database, requests_per_second: float, requests_at_once: int) -> None:
         self._database = database
         self._rate = requests_per_second
         self._at_once = requests_at_once
         self._known: dict[bytes, _Known] = {}
+        self._looking: dict[bytes, asyncio.Task[_Known]] = {}
         self._buckets: dict[str, _Bucket] = {}
         self._used: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
-    def known(self, text: str) -> _Known | None:
-        """What was found lately for the text of a key; None where that was too long ago.
+    async def find(self, text: str, look_up: LookUp) -> ApiKey | None:
+        """The key of a text, as it was found lately or is now; None where there is none. Raises what `look_up` raises.
 
-        It is kept under a hash of the whole text, so finding it tells nothing about how much of a guess was right.
+        However many ask at a time, it is looked up once. What is known is kept under a hash of the whole text, so
+        finding it tells nothing about how much of a guess was right.
         """
-        found = self._known.get(_digest(text))
-        return found if found is not None and found.until > time.monotonic() else None
+        digest = sha256(text.encode()).digest()
+        known = self._known.get(digest)
+        left = 0.0 if known is None else known.until - time.monotonic()
+        if left < RENEWED_SECONDS and digest not in self._looking:
+            self._looking[digest] = looking = asyncio.create_task(self._look_up(digest, text, look_up))
+            looking.add_done_callback(lambda ended: self._looked(digest, ended))
+        if known is not None and left > 0:
+            return known.key
+        return (await asyncio.shield(self._looking[digest])).key
 
-    def look_up(self, text: str) -> _Known:
-        """Find a key in the database; blocks."""
-        found = _Known(find_key(self._database, text), time.monotonic() + KNOWN_SECONDS)
+    async def _look_up(self, digest: bytes, text: str, look_up: LookUp) -> _Known:
+        until = time.monotonic() + KNOWN_SECONDS
+        found = _Known(await look_up(lambda: find_key(self._database, text)), until)
         if len(self._known) >= KNOWN_MAX:
             self._known = {}
-        self._known[_digest(text)] = found
+        self._known[digest] = found
         return found
+
+    def _looked(self, digest: bytes, ended: asyncio.Task[_Known]) -> None:
+        del self._looking[digest]
+        if not ended.cancelled():
+            ended.exception()  # raised in those who wait for it, if any do
 
     def use(self, key: ApiKey) -> float:
         """Note a use; the seconds after which the key may be used again, 0 where it may be now."""
@@ -83,7 +109,3 @@ class KeyRing:
             except BaseException:
                 self._used = used | self._used
                 raise
-
-
-def _digest(text: str) -> bytes:
-    return sha256(text.encode()).digest()
