@@ -66,23 +66,21 @@ class KeyRing:
         left = 0.0 if known is None else known.until - time.monotonic()
         if left < RENEWED_SECONDS and digest not in self._looking:
             self._looking[digest] = looking = asyncio.create_task(self._look_up(digest, text, look_up))
-            looking.add_done_callback(lambda ended: self._looked(digest, ended))
+            looking.add_done_callback(_taken_note_of)
         if known is not None and left > 0:
             return known.key
         return (await asyncio.shield(self._looking[digest])).key
 
     async def _look_up(self, digest: bytes, text: str, look_up: LookUp) -> _Known:
         until = time.monotonic() + KNOWN_SECONDS
-        found = _Known(await look_up(lambda: find_key(self._database, text)), until)
+        try:
+            found = _Known(await look_up(lambda: find_key(self._database, text)), until)
+        finally:
+            del self._looking[digest]
         if len(self._known) >= KNOWN_MAX:
             self._known = {}
         self._known[digest] = found
         return found
-
-    def _looked(self, digest: bytes, ended: asyncio.Task[_Known]) -> None:
-        del self._looking[digest]
-        if not ended.cancelled():
-            ended.exception()  # raised in those who wait for it, if any do
 
     def use(self, key: ApiKey) -> float:
         """Note a use; the seconds after which the key may be used again, 0 where it may be now."""
@@ -109,3 +107,9 @@ class KeyRing:
             except BaseException:
                 self._used = used | self._used
                 raise
+
+
+def _taken_note_of(looking: asyncio.Task[_Known]) -> None:
+    """Why a look-up failed is raised in those who wait for it; where nobody does, it is no loss."""
+    if not looking.cancelled():
+        looking.exception()
