@@ -87,7 +87,8 @@ def check_programme(found: ProgrammeReplay, recorded: Recorded, known: list[Any]
     expected: Counter[str] = Counter()
     for member, events in by_member.items():
         expected.update(oracle.figures(member, events, as_of))
-    assert {name: value for name, value in found.figures.items() if name not in NOT_IN_THE_ORACLE} == expected
+    shown = {name: value for name, value in found.figures.items() if name not in NOT_IN_THE_ORACLE}
+    assert shown == {name: value for name, value in expected.items() if value}  # members may make up for each other
     assert (found.members, found.events) == (sum(map(bool, by_member.values())), len(known))
     points = [oracle.Points(events) for events in by_member.values()]
     assert {tier.expires_on: (tier.active, tier.pending, tier.held) for tier in found.tiers} == by_day(points, as_of)
