@@ -18,6 +18,7 @@ from ledger.figures import figures
 from ledger.member import initial
 from ledger.store.database import PgCursor
 from ledger.store.journal import LightRow, read_streams
+from ledger.upcasters import upcast_event
 from ledger.values import FAR
 from projections.balances import Balance, OpenLot
 from projections.batch import Batch, Row
@@ -90,10 +91,14 @@ def statement_as_of(
 def known_events(
     cur: PgCursor, journal: int, member: str, as_of: datetime, as_known_at: datetime
 ) -> Iterator[KnownEvent]:
-    """A member's events that had occurred by `as_of` and were recorded by `as_known_at`, in the order of recording."""
-    for row in read_streams(cur, journal, [(MEMBER_STREAM + member, 0)]):
-        _, _, _, topic, state, recorded_at = row
+    """A member's events that had occurred by `as_of` and were recorded by `as_known_at`, in the order of recording; old
+    spellings upcast.
+    """
+    for position, stream, version, stored_topic, stored_state, recorded_at in read_streams(
+        cur, journal, [(MEMBER_STREAM + member, 0)]
+    ):
         if recorded_at <= as_known_at:
+            topic, state = upcast_event(stored_topic, stored_state)
             event = decode_member_event(topic, state)
             if event.occurred_at <= as_of:
-                yield KnownEvent(row, event)
+                yield KnownEvent((position, stream, version, topic, state, recorded_at), event)

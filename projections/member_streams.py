@@ -66,13 +66,16 @@ def occurred_by(rows: Iterable[Row], as_of: datetime) -> list[Row]:
 
 
 def _absorbed(rows: Iterable[Row]) -> set[str]:
-    """Whom members took over and have not given back, by the side of the merge that stays."""
-    absorbed: set[str] = set()
+    """Whom members took over and have not given back, by the side of the merge that stays.
+
+    What one member gave back another may have taken over since: each counts its own, in whatever order they are read.
+    """
+    absorbed: set[tuple[str, str]] = set()
     for row in rows:
         if row[3] in (MERGED, UNDONE):
             merge = _merge(row[4] or "")
             if (row[3], merge.side) == (MERGED, "in"):
-                absorbed.add(merge.other)
+                absorbed.add((row[1], merge.other))
             elif (row[3], merge.side) == (UNDONE, "out"):
-                absorbed.discard(merge.other)
-    return absorbed
+                absorbed.discard((row[1], merge.other))
+    return {other for _, other in absorbed}

@@ -178,7 +178,8 @@ def _trend(direction: str, values: Sequence[Decimal]) -> Trend | None:
 def open_steps(rows: SteeringRows, on: date) -> list[OpenStep]:
     """The next steps of all open nonconformities; on a day, the overdue first, then by due date.
 
-    A nonconformity has one for each of its open actions, and one of its own while a cause or an action is wanting.
+    A nonconformity has one for each of its open actions, and one of its own while a cause or an action is wanting. Once
+    closed it has none: as of a past day an action may be verified later than what closed it, by the dates of both.
     """
     nonconformities = {row.nonconformity: row for row in rows.of(Nonconformity) if row.step != "closed"}
     steps = [
@@ -189,7 +190,7 @@ def open_steps(rows: SteeringRows, on: date) -> list[OpenStep]:
     steps += [
         _open_step(nonconformities[row.nonconformity], row.action, row.step, row.owner, row.due_on, on)
         for row in rows.of(CorrectiveAction)
-        if row.owner is not None and row.due_on is not None
+        if row.owner is not None and row.due_on is not None and row.nonconformity in nonconformities
     ]
     return sorted(steps, key=lambda step: (step.due_on, step.nonconformity, step.action or ""))
 

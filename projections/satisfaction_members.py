@@ -139,7 +139,7 @@ def _start_of(day: date, zone: ZoneInfo) -> datetime:
 _LEAVERS: Final = """
 WITH RECURSIVE chain (member, survivor) AS (
     SELECT member, merged_into FROM satisfaction_members WHERE journal = ANY (%(journals)s) AND merged_into IS NOT NULL
-    UNION ALL
+    UNION  -- not ALL: journals at different positions may show merges that go round in a circle for a moment
     SELECT chain.member, further.merged_into FROM chain JOIN satisfaction_members further
     ON journal = ANY (%(journals)s) AND further.member = survivor AND further.merged_into IS NOT NULL
 ), merged AS (

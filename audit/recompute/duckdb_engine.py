@@ -24,11 +24,13 @@ class DuckDBEngine:
 
     def execute(self, statement: str) -> None:
         """Run a statement. Raises duckdb.Error."""
-        self._connection.execute(statement)
+        with _interruptible():
+            self._connection.execute(statement)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        return self._connection.execute(query).fetchall()
+        with _interruptible():
+            return self._connection.execute(query).fetchall()
 
     def view(self, name: str, files: Sequence[Path]) -> None:
         """Make a view of Parquet files of one schema."""
@@ -52,6 +54,17 @@ def duckdb_engine(work: Path, memory_limit: str = MEMORY_LIMIT, threads: int | N
         yield DuckDBEngine(connection)
     finally:
         connection.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Where Ctrl-C stops a query, DuckDB raises a RuntimeError in place of the KeyboardInterrupt."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _text(path: Path) -> str:

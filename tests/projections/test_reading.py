@@ -6,16 +6,20 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.codec import MEMBER_STREAM, encode
 from ledger.events import MemberEnrolled, Part, PointsAccrued, PointsRedeemed
 from ledger.evolver import fold
 from ledger.figures import figures
 from ledger.member import initial
 from ledger.store.database import Database
+from ledger.store.journal import append, lock_head, store_head
+from ledger.upcasters import EVENTS, Document
 from projections.as_of import balance_as_of, statement_as_of
 from projections.balances import Balances, read_balance
 from projections.checkpoints import ProjectionBehind, wait_until
@@ -34,7 +38,7 @@ AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 def test_the_past_as_the_log_has_it(database: Database, seed: int, share: float) -> None:
     """Now the folds agree with the tables, and at past instants with the core's fold of what was known then."""
     history = History(seed, 80, terms=TERMS)
-    (journal,) = new_journals(database, 1, f"club{seed}-{share}")
+    (journal,) = new_journals(database, 1, f"club-{uuid4()}")
     versions: dict[str, int] = {}
     early = history.events[: int(len(history.events) * share)]
     record(database, journal, early, versions)
@@ -99,6 +103,27 @@ def test_a_late_event_stands_where_it_was_recorded_and_counts_from_when_it_occur
         shown = read_balance(cur, journal, "ann", AT + timedelta(days=31, hours=1))
         assert (shown.active, shown.expired, shown.next_expiry_points) == (5, 70, 5)
         assert shown.next_expiry_at == AT + timedelta(days=39)
+
+
+def test_an_event_of_an_old_spelling_is_in_the_statement_of_the_past_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upcast_accrual(old: Document) -> Document:
+        return {"points": old.pop("credits"), **old}
+
+    monkeypatch.setitem(EVENTS, "points-accrued.v0", ("points-accrued.v1", upcast_accrual))  # type: ignore[attr-defined]
+    (journal,) = new_journals(database)
+    record(database, journal, [of(MemberEnrolled, "e", AT)], {})
+    state = encode(accrued("a", AT, 9)).replace(b'"points"', b'"credits"')
+    with database.connection() as cur:
+        head = lock_head(cur, journal, begin=True)
+        append(cur, head, [(MEMBER_STREAM + "ann", 2, "points-accrued.v0", state, None, None, None)])
+        store_head(cur, head, commit=True)
+    Runner(database, PROJECTIONS).run_once()
+    with database.connection() as cur:
+        (entry,) = statement_as_of(cur, journal, "ann", AT, clock(database))
+        assert (entry.id, entry.topic, entry.points) == ("a", "points-accrued.v1", 9)
+        assert [entry] == read_statement(cur, journal, "ann")
 
 
 def test_an_entry_says_by_which_rules_and_from_which_lots(database: Database) -> None:

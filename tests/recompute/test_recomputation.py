@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from audit.export import export
 from audit.manifest import ExportError
 from audit.recomputation import PositionsDiffer, RecomputeReport, recompute_and_compare
 from audit.recompute.duckdb_engine import duckdb_engine
+from audit.recompute.engine import Engine
 from ledger import decider, earning, returns
 from ledger.commands import AccruePoints, EnrolMember
 from ledger.engine import Ledger
@@ -86,6 +88,25 @@ def test_the_histories_have_every_kind_of_event(database: Database, ledger: Ledg
     with database.connection() as cur:
         cur.execute("SELECT DISTINCT topic FROM events")
         assert kinds - {topic for (topic,) in cur.fetchall()} == NOT_RECOMPUTED
+
+
+def test_a_query_that_is_stopped_says_so(tmp_path: Path) -> None:
+    """As Ctrl-C stops anything: not as an error of the program."""
+
+    def ask(engine: Engine) -> None:
+        while True:
+            engine.rows("SELECT sum(hash(one.number, other.number)) FROM numbers one, numbers other")
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with duckdb_engine(tmp_path) as engine:
+            engine.execute("CREATE TABLE numbers AS SELECT range AS number FROM range(20000)")
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                ask(engine)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # --- what is wrong in a read model -----------------------------------------------------------------------------------

@@ -299,6 +299,27 @@ def test_a_merge_holds_until_it_is_undone(database: Database, limit: int, steps:
         assert cur.fetchone() == expected
 
 
+def test_merges_that_seem_to_go_round_in_a_circle_keep_nobody_waiting(database: Database) -> None:
+    """Ann's journal is behind: that her merge into Bob was undone is not folded yet, that he was merged into her is."""
+    journals = new_programme(database, "club", 2)
+    ann, bob = (next(f"m{n}" for n in range(99) if journal_of(journals, f"m{n}") == one) for one in journals)
+    events = [
+        event(kind, f"{member}-{kind.__name__}", member=member, **fields)
+        for member, other in ((ann, bob), (bob, ann))
+        for kind, fields in (
+            (MemberEnrolled, {}),
+            (SurveyAnswered, {"instrument": "NPS", "scale": (0, 10), "answers": {"q": 9}}),
+            (MembersMerged, {"side": "out", "other": other}),
+        )
+    ]
+    record_members(database, journals, events, {})
+    Runner(database, PROJECTIONS).run_once()
+    with database.connection() as cur:
+        cur.execute("SET statement_timeout = '10s'")
+        assert read_satisfied_leavers(cur, journals, now=FAR) == []
+        cur.execute("RESET statement_timeout")
+
+
 def test_the_ends_of_the_calendar_and_of_numbers_are_folded(database: Database) -> None:
     """A follow-up due at the last instant there is, a scale beyond 64 bits, half a millionth."""
     huge = 10**20

@@ -145,6 +145,24 @@ def test_a_step_dated_before_what_it_is_a_step_of(club: Club) -> None:
     assert step["step"] == "plan_action"
 
 
+def test_a_nonconformity_closed_before_the_day_on_which_another_action_was_verified(club: Club) -> None:
+    """The verification recorded last closes it, whatever its date; as of a day in between nothing is open of it."""
+    club.say("nonconformity.v1", "2026-03-01", id="n1", what="x", owner="lee", due_on="2026-03-20")
+    club.say("cause.v1", "2026-03-02", nonconformity="n1", cause="y", owner="wu", due_on="2026-03-25")
+    for id in ("a", "b"):
+        club.say(
+            "corrective-action.v1", "2026-03-03", id=id, nonconformity="n1", what=id, owner="wu", due_on="2026-03-25"
+        )
+    done = {"nonconformity": "n1", "done_by": "wu", "owner": "lee", "due_on": "2026-03-30"}
+    for id in ("a", "b"):
+        club.say("corrective-action-completion.v1", "2026-03-05", action=id, **done)
+    verified = {"nonconformity": "n1", "verified_by": "lee", "effective": True}
+    club.say("corrective-action-verification.v1", "2026-03-20", action="b", **verified)
+    club.say("corrective-action-verification.v1", "2026-03-10", action="a", **verified)
+    for day, actions in (("2026-03-09", ["a", "b"]), ("2026-03-15", []), ("2026-03-20", [])):
+        assert [step["action"] for step in club.read("objectives", "--as-of", day)["open_steps"]] == actions
+
+
 # --- bound to figures of this ledger ------------------------------------------------------------------------------
 
 
