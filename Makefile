@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check kafka soak spark clean browser
+.PHONY: help demo test explore bench check kafka soak spark clean browser
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +16,9 @@ demo: $(VENV)/.demo  ## Load a year of real household purchases into a ledger in
 
 test: $(VENV)/.test browser  ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+
+explore: $(VENV)/.test  ## Try the properties of the ledger on new random histories, again and again until one fails or Ctrl-C
+	@while $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=new --numprocesses=2 --dist=loadfile; do :; done
 
 bench: $(VENV)/.bench  ## Measure the figures of the README; JSON results in ./bench-results
 	@$(BIN)/python -m benchmarks
