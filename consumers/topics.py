@@ -11,6 +11,8 @@ from kafka.errors import TopicAlreadyExistsError
 from msgspec import Struct
 
 RECONNECT_PAUSE_MS_MAX: Final = 1_000
+READY_MS_MAX: Final = 60_000
+"""Until a new topic has its leaders: as long as a producer waits to know a topic."""
 
 
 class WantedTopic(Struct, frozen=True, kw_only=True):
@@ -44,7 +46,8 @@ def partition_counts(bootstrap: str, topics: set[str]) -> dict[str, int]:
 def _create(admin: KafkaAdminClient, topic: WantedTopic) -> bool:
     asked = {"num_partitions": topic.partitions, "configs": dict(topic.settings)}
     try:
-        admin.create_topics({topic.name: asked}, wait_for_metadata=True)
+        admin.create_topics({topic.name: asked})
     except TopicAlreadyExistsError:  # another process was first
         return False
+    admin.wait_for_topics([topic.name], timeout_ms=READY_MS_MAX)
     return True

@@ -23,10 +23,10 @@ from tests.broker.ports import LOOPBACK, ReservedPort, first_free_port
 from tests.broker.settings import LOG_LEVELS, Ports, server_properties
 from tests.broker.unavailable import KafkaUnavailable
 from tests.broker.watcher import Watcher
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 START_SECONDS_MAX = 180.0  # after an unclean stop it first reads its logs again
 STOP_SECONDS_MAX = 20.0
-TOPIC_SECONDS_MAX = 15.0
 STARTS_MAX = 3
 LOG_LINES_MAX = 30
 HEAP_MB_MAX = 384
@@ -43,7 +43,7 @@ class Kafka:
         """host:port, for `bootstrap_servers`."""
         return self._bootstrap
 
-    def admin(self, timeout_seconds: float = TOPIC_SECONDS_MAX) -> KafkaAdminClient:
+    def admin(self, timeout_seconds: float = PATIENCE_SECONDS) -> KafkaAdminClient:
         """A new admin client, to be closed by the caller; KafkaError if nothing answers in time."""
         return KafkaAdminClient(
             bootstrap_servers=self.bootstrap,
@@ -60,7 +60,8 @@ class Kafka:
         """
         configs = {key.replace("_", "."): _as_setting(value) for key, value in config.items()}
         with self.admin() as admin:
-            admin.create_topics({name: {"num_partitions": partitions, "configs": configs}}, wait_for_metadata=True)
+            admin.create_topics({name: {"num_partitions": partitions, "configs": configs}})
+            admin.wait_for_topics([name], timeout_ms=int(PATIENCE_SECONDS * 1000))
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until the broker has forgotten it; its name can then be used again.
@@ -69,7 +70,7 @@ class Kafka:
         """
         with self.admin() as admin:
             admin.delete_topics([name])
-            _wait_until(lambda: name not in admin.list_topics(), TOPIC_SECONDS_MAX, f"topic {name} is still listed")
+            wait_for(lambda: name not in admin.list_topics(), pause_seconds=0.1)
 
 
 class KafkaBroker(Kafka):

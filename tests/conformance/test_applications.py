@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
-from eventsourcing.persistence import Tracking
+from eventsourcing.persistence import Tracking, TrackingRecorder
+from eventsourcing.projection import BaseProjectionRunner
 from eventsourcing.tests import application as application_cases
 from eventsourcing.tests import persistence as persistence_cases
 from eventsourcing.tests import projection as projection_cases
@@ -20,6 +21,7 @@ from ledger.store.recorders import (
     JournalTrackingRecorder,
 )
 from tests.conftest import execute_on
+from tests.waiting import PATIENCE_SECONDS
 
 
 class InEnvironment:
@@ -32,6 +34,18 @@ class InEnvironment:
         type(self).environment = {"PERSISTENCE_MODULE": "ledger.store", "LOYALTY_DATABASE_URL": database_dsn}
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
+
+
+class Patient:
+    """What must come to pass is given more than the library's one and five seconds: a busy machine is no fault."""
+
+    @pytest.fixture(autouse=True)
+    def be_patient(self, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+        run_forever = BaseProjectionRunner.run_forever
+        monkeypatch.setattr(BaseProjectionRunner, "run_forever", lambda self, **_: run_forever(self, PATIENCE_SECONDS))
+        if request.node.name != "test_run_forever_raises_projection_error":  # it waits for what never comes
+            monkeypatch.setattr(TrackingRecorder.wait, "__defaults__", (PATIENCE_SECONDS, None))
+            monkeypatch.setattr(BaseProjectionRunner.wait, "__defaults__", (PATIENCE_SECONDS,))
 
 
 class TrackingRecorderOfTest(JournalTrackingRecorder):
@@ -131,12 +145,14 @@ class TestEventCountersView(WithCountersTable, projection_cases.EventCountersVie
         return CountersInPostgres(database, tracking_name="counters")
 
 
-class TestEventCountersProjection(WithCountersTable, projection_cases.AggregateEventCountersProjectionTestCase):
+class TestEventCountersProjection(
+    WithCountersTable, Patient, projection_cases.AggregateEventCountersProjectionTestCase
+):
     view_class = CountersInPostgres
 
     def setUp(self) -> None:
         type(self).env = self.environment
 
 
-class TestEventSourcedProjection(InEnvironment, projection_cases.EventSourcedProjectionTestCase):
+class TestEventSourcedProjection(InEnvironment, Patient, projection_cases.EventSourcedProjectionTestCase):
     pass

@@ -71,7 +71,7 @@ def test_what_waits_is_committed_together(club: Club, database: Database) -> Non
         batch = submissions([club.enrol(f"m{n}") for n in range(THREADS)])
         futures = queued(queue, held, pool, batch)
         held.go_on.set()
-        assert statuses([future.result(30) for future in futures]) == ["posted"] * THREADS
+        assert statuses([future.result(PATIENCE_SECONDS) for future in futures]) == ["posted"] * THREADS
     assert held.batches == [1, THREADS - 1]
     held.close()
 
@@ -88,8 +88,8 @@ def test_one_poisonous_command_fails_its_own_thread_only(club: Club, database: D
         futures = queued(queue, held, pool, batch)
         held.go_on.set()
         with pytest.raises(UnicodeEncodeError):
-            futures[12].result(30)
-        outcomes = [future.result(30) for future in (*futures[:12], *futures[13:])]
+            futures[12].result(PATIENCE_SECONDS)
+        outcomes = [future.result(PATIENCE_SECONDS) for future in (*futures[:12], *futures[13:])]
         assert statuses(outcomes) == ["posted"] * (THREADS - 1)
         assert queue.submit(Submission(club.enrol("z"))).status == "posted"
     assert_sound(club, held)
@@ -107,8 +107,8 @@ def test_closing_finishes_what_was_accepted(club: Club, database: Database) -> N
         with pytest.raises(GroupCommitClosed):
             queue.submit(Submission(club.enrol("late")))
         held.go_on.set()
-        closing.result(30)
-        assert statuses([future.result(30) for future in futures]) == ["posted"] * THREADS
+        closing.result(PATIENCE_SECONDS)
+        assert statuses([future.result(PATIENCE_SECONDS) for future in futures]) == ["posted"] * THREADS
     queue.close()
     assert "late" not in club.folded()
     held.close()
@@ -134,7 +134,7 @@ def test_a_dead_database_is_told_to_everyone_who_waits(club: Club, database_dsn:
         held.go_on.set()
         for future in futures:
             with pytest.raises(PersistenceError, match="away"):
-                future.result(30)
+                future.result(PATIENCE_SECONDS)
         assert held.batches == [1, THREADS - 1]
         is_down.clear()
         assert statuses([queue.submit(submission) for submission in batch]) == ["posted"] * THREADS

@@ -15,6 +15,7 @@ from ledger.sealing import Unsealable, new_key, unseal
 from ledger.submissions import Submission
 from tests.conftest import create_database, drop_database
 from tests.engine.clubs import Club, statuses, submissions
+from tests.waiting import PATIENCE_SECONDS
 
 NAME = "Ada Lovelace-Byron"
 MAIL = "ada@example.org"
@@ -99,7 +100,7 @@ def test_first_changes_of_one_member_at_once_share_one_key(club: Club, ledger: L
             pool.submit(writer.handle, submissions([club.profile("a", id, name=NAME)]))
             for id, writer in (("p1", ledger), ("p2", other))
         ]
-        assert [statuses(future.result(30)) for future in futures] == [["posted"], ["posted"]]
+        assert [statuses(future.result(PATIENCE_SECONDS)) for future in futures] == [["posted"], ["posted"]]
     key = key_of(club, "a")
     assert key is not None
     assert [unseal(key, club.name, "a", sealed) for sealed in sealed_of(club, "a")] == [{"name": NAME}] * 2

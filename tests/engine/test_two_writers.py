@@ -16,6 +16,7 @@ from ledger.engine import Ledger
 from ledger.member import STATE_LAYOUT
 from ledger.store.database import Database, connect
 from tests.engine.clubs import Club, assert_sound, at, statuses, submissions
+from tests.waiting import PATIENCE_SECONDS
 
 NAMES = [f"m{n}" for n in range(6)]
 ROUNDS = 12
@@ -179,7 +180,7 @@ def test_two_processes_on_the_same_members(club: Club, ledger: Ledger, database_
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_SECONDS)
         assert process.exitcode == 0
     assert {(each.balance, each.spent) for each in club.figures().values()} == {(0, 10 * ROUNDS)}
     assert_sound(club, ledger)

@@ -127,8 +127,8 @@ def test_a_commit_that_is_still_under_way_is_waited_for(
         second = pool.submit(ledger.handle, submissions([club.redeem("a", "r1", 10)]))
         assert club.figures()["a"].balance == 0
         proxy.release()
-        assert statuses(first.result(20)) == ["posted"]
-        assert statuses(second.result(20)) == ["posted"]
+        assert statuses(first.result(PATIENCE_SECONDS)) == ["posted"]
+        assert statuses(second.result(PATIENCE_SECONDS)) == ["posted"]
     assert_sound(club, ledger, disturbed)
 
 

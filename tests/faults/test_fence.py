@@ -18,6 +18,7 @@ from ledger.store.database import Database, PgCursor
 from ledger.store.sources import Behind, Claim, Fenced, Read, TopicPartition, lock_places
 from ledger.submissions import Malformed, Place, Submission
 from tests.engine.clubs import Club, assert_sound, statuses
+from tests.waiting import PATIENCE_SECONDS
 
 J = (1, 4)
 NAME = ("t", 0)
@@ -93,7 +94,7 @@ def test_a_claim_waits_for_what_is_under_way(database: Database, ledger: Ledger)
         taker.join(0.3)
         assert done == []
         cur.execute("COMMIT")
-        taker.join(10)
+        taker.join(PATIENCE_SECONDS)
     assert done[0].epoch == 2
 
 

@@ -16,6 +16,7 @@ from consumers import files
 from consumers.files import KEPT_BYTES_MAX, KEPT_START_BYTES, Counts, Line, ingest, read_lines
 from ledger.submissions import Malformed, Outcome, Submission
 from tests.inbound.messages import PURCHASE
+from tests.waiting import PATIENCE_SECONDS
 
 
 class RecordingLedger:
@@ -181,9 +182,9 @@ def test_a_slow_pipe_is_posted_as_it_comes() -> None:
         ledger_waits = 0.3
         threading.Event().wait(ledger_waits)
         os.write(writing, message(1) + b"\n")
-        assert ledger.handled.wait(10)
+        assert ledger.handled.wait(PATIENCE_SECONDS)
         os.close(writing)
-        ingesting.join(10)
+        ingesting.join(PATIENCE_SECONDS)
     assert ledger.ids == ["order-1"]
 
 

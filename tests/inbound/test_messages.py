@@ -79,11 +79,17 @@ def test_free_text_may_have_line_breaks() -> None:
 
 
 def test_decoding_is_fast() -> None:
-    """3 to 5 µs a message; the bound leaves room for a machine ten times slower or busier."""
-    started = time.process_time()
-    for _ in range(5_000):
-        decode(PURCHASE)
-    assert (time.process_time() - started) / 5_000 < 50e-6
+    """3 to 5 µs a message; the bound leaves room for a machine ten times slower. The fastest of many rounds counts, for
+    a round may have a collection of garbage in it.
+    """
+
+    def round_seconds() -> float:
+        started = time.thread_time()
+        for _ in range(250):
+            decode(PURCHASE)
+        return time.thread_time() - started
+
+    assert min(round_seconds() for _ in range(20)) / 250 < 50e-6
 
 
 # --- old versions -------------------------------------------------------------------------------------------------

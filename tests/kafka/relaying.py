@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from consumers.reading_on import read_on
 from ledger.codec import MEMBER_STREAM
@@ -17,7 +18,7 @@ from ledger.store import journal as log
 from ledger.store.database import Database
 from tests.broker import Kafka
 from tests.projections.histories import History, new_journals, record
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 _names = count(1)
 
@@ -84,7 +85,7 @@ def read_all(kafka: Kafka, topic: str) -> list[Any]:
     consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False, reconnect_backoff_max_ms=500)
     read_on(consumer)
     try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        partitions = partitions_of(consumer, topic)
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         ends = consumer.end_offsets(partitions)
@@ -96,6 +97,19 @@ def read_all(kafka: Kafka, topic: str) -> list[Any]:
         return sorted(records, key=lambda each: (each.partition, each.offset))
     finally:
         consumer.close()
+
+
+def partitions_of(consumer: Any, topic: str) -> list[TopicPartition]:
+    """The partitions of a topic, as soon as the broker names them."""
+    found: set[int] = set()
+
+    def is_named() -> bool:
+        with suppress(KafkaError):
+            found.update(consumer.partitions_for_topic(topic))
+        return bool(found)
+
+    wait_for(is_named)
+    return [TopicPartition(topic, number) for number in sorted(found)]
 
 
 def header(each: Any, name: str) -> bytes | None:

@@ -8,6 +8,7 @@ import pytest
 
 from ledger.codec import encode
 from ledger.engine import Ledger
+from service import cli_kafka
 from tests.broker import Kafka
 from tests.cli.running import Loyalty
 from tests.kafka.inflow import Inflow
@@ -20,8 +21,11 @@ def loyalty(database_dsn: str, kafka: Kafka) -> Loyalty:
     return Loyalty(LOYALTY_DATABASE_URL=database_dsn, LOYALTY_KAFKA_BOOTSTRAP=kafka.bootstrap)
 
 
-def test_consume_lag_sources_and_retry(loyalty: Loyalty, kafka: Kafka, ledger: Ledger) -> None:
+def test_consume_lag_sources_and_retry(
+    loyalty: Loyalty, kafka: Kafka, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What they say, in words and as JSON; and a binary CloudEvent that was refused is tried again as it came."""
+    monkeypatch.setattr(cli_kafka, "AGE_SECONDS_MAX", PATIENCE_SECONDS)
     inflow = Inflow(kafka, ledger, 4, partitions=2)
     inflow.produce(inflow.purchases(40))
     before = loyalty.json("lag", "--topic", inflow.topic)["partitions"]

@@ -32,7 +32,7 @@ from tests.engine.test_steering import answer, measure, objective, survey
 from tests.faults.proxy import Proxy
 from tests.kafka.dying import Where, consume_and_die, consume_for_ever
 from tests.kafka.inflow import MEMBERS, Inflow, ledger_on, producer
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 J = (1, 4)
 VICTIM = "consumer to be disturbed"
@@ -126,7 +126,7 @@ def test_a_killed_consumer(where: Where, kafka: Kafka, database_dsn: str, ledger
             args=(database_dsn, kafka.bootstrap, inflow.topic, inflow.club.name, where, nth),
         )
         process.start()
-        process.join(60)
+        process.join(PATIENCE_SECONDS)
         assert process.exitcode == -9
     assert inflow.consume().read > 0
     inflow.assert_exact(ledger)
@@ -146,7 +146,7 @@ def test_members_that_come_and_go(journals: int, kafka: Kafka, database_dsn: str
                 seed = next(more)
                 inflow.produce(inflow.purchases(60, seed=seed, first=10_000 * seed))
             wait_for(lambda: inflow.next_offsets() == inflow.ends())
-            assert second.progress.partitions == 2
+            wait_for(lambda: second.progress.partitions == 2)
     taken = inflow.assert_exact(ledger, other)
     assert first.progress.posted + second.progress.posted == taken["posted"]
     assert min(first.progress.posted, second.progress.posted) > 0
@@ -181,12 +181,13 @@ def test_terminated_connections(journals: int, kafka: Kafka, database_dsn: str, 
 def test_a_database_that_is_away_is_waited_for(kafka: Kafka, database_dsn: str, ledger: Ledger) -> None:
     """Past the time after which a silent member is missed: it stays a member, nothing is refused, and it goes on."""
     inflow = Inflow(kafka, ledger, 4)
-    inflow.produce(inflow.purchases(400))
+    inflow.produce(inflow.purchases(60))
     with Proxy(database_dsn) as proxy:
         database, away = ledger_on(proxy.dsn)
         with inflow.consuming("away", away, poll_records_max=20, backlog_bytes_max=50_000) as consumer:
-            wait_for(lambda: consumer.progress.posted > 20)
+            wait_for(lambda: inflow.next_offsets() == inflow.ends())
             proxy.cut_all(refuse=True)
+            inflow.produce(inflow.purchases(400, seed=2, first=1_000))
             wait_for(lambda: "database" in consumer.progress.state)
             held = consumer.progress.partitions
             time.sleep(7.0)  # the session of a member that sends no heartbeats ends after 6 s
@@ -232,28 +233,36 @@ def own_server(name: str) -> Iterator[tuple[EmbeddedPostgres, str, Path]]:
 
 def test_a_server_that_forgets_what_was_completed(kafka: Kafka) -> None:
     """A crash takes the last completions with it, not what journals took: those are read again, and found taken."""
-    with own_server("forget") as (server, dsn, folder):
-        with closing(connect(dsn)) as owner, owner.cursor() as cur:
-            owner.autocommit = True
-            cur.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
-            cur.execute("SELECT pg_reload_conf()")
+    with own_server("forget") as (server, dsn, folder), Proxy(dsn) as proxy:
         database, writer = ledger_on(dsn)
+        cut_database, cut = ledger_on(proxy.dsn)
         inflow = Inflow(kafka, writer, 4)
         inflow.produce(inflow.purchases(100))
-        with inflow.consuming("forget") as consumer:
+        stop_writing_the_log(dsn)
+        with inflow.consuming("forget", cut) as consumer:
             wait_for(lambda: inflow.next_offsets() == inflow.ends())
+            proxy.cut_all(refuse=True)  # it completes nothing before we have looked
             os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
             wait_for(lambda: not (folder / "postmaster.pid").exists())
             server.start()
             wait_for(lambda: _try(inflow.next_offsets) is not None)
             ends = inflow.ends()
             assert any(offset < ends[partition] for partition, offset in inflow.next_offsets().items())
+            proxy.allow()
             inflow.produce(inflow.purchases(100, seed=2, first=100))
             wait_for(lambda: _try(inflow.next_offsets) == inflow.ends())
             assert consumer.progress.read > len(inflow.acknowledged)
-        inflow.assert_exact(writer)
-        writer.close()
-        database.close()
+        inflow.assert_exact(writer, cut)
+        for each in (writer, cut, database, cut_database):
+            each.close()
+
+
+def stop_writing_the_log(dsn: str) -> None:
+    """Stop the process that writes out what nobody waits for, until the server ends: only a commit does from now on."""
+    with closing(connect(dsn)) as owner, owner.cursor() as cur:
+        cur.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+        ((pid,),) = cur.fetchall()
+    os.kill(pid, signal.SIGSTOP)
 
 
 def _try(call: Any) -> Any:

@@ -19,7 +19,7 @@ from ledger.store.journal import EventRow
 from tests.broker import Kafka
 from tests.kafka.relaying import Histories, Topics, fresh_topics, header, ids_of, member_of, read_all
 from tests.projections.histories import record
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 @pytest.fixture
@@ -176,15 +176,15 @@ def test_two_relays_take_turns(histories: Histories, kafka: Kafka, topics: Topic
             histories.more(15)
         wait_for(lambda: lag(histories.database, topics.events) == 0)
         active = 0 if relays[0].progress.state == "active" else 1
-        assert relays[1 - active].progress.state == "waiting: another relay is active"
+        wait_for(lambda: relays[1 - active].progress.state == "waiting: another relay is active")
         assert relays[1 - active].progress.events == 0
         stops[active].set()
-        threads[active].join(20)
+        threads[active].join(PATIENCE_SECONDS)
         histories.more(15)
         wait_for(lambda: lag(histories.database, topics.events) == 0)
     finally:
         for stop, thread in zip(stops, threads, strict=True):
             stop.set()
-            thread.join(20)
+            thread.join(PATIENCE_SECONDS)
     assert all(relay.progress.events > 0 and relay.progress.failures == 0 for relay in relays)
     assert_in_order(read_all(kafka, topics.events), histories.rows())

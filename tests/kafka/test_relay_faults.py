@@ -18,7 +18,7 @@ from consumers.repeats import Repeats
 from ledger.store.database import Database, connect
 from tests.broker import Kafka, KafkaBroker
 from tests.kafka.relaying import Histories, Topics, fresh_topics, header, ids_of, read_all
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 ROUND_EVENTS = 60
 
@@ -72,7 +72,7 @@ def test_killed_between_publishing_and_marking(
             target=relay_and_die, args=(database_dsn, kafka.bootstrap, topics.events, saves)
         )
         process.start()
-        process.join(60)
+        process.join(PATIENCE_SECONDS)
         assert process.exitcode == -signal.SIGKILL
     assert lag(histories.database, topics.events) > ROUND_EVENTS
     relay_of(histories.database, kafka.bootstrap, topics.events).run_once()
@@ -87,7 +87,7 @@ def test_without_reading_back_a_kill_repeats_events(
         target=relay_and_die, args=(database_dsn, kafka.bootstrap, topics.events, 1)
     )
     process.start()
-    process.join(60)
+    process.join(PATIENCE_SECONDS)
     assert process.exitcode == -signal.SIGKILL
     monkeypatch.setattr(relay_module, "read_back", lambda *_, **__: ({}, {}))
     relay_of(histories.database, kafka.bootstrap, topics.events).run_once()
@@ -113,7 +113,7 @@ def test_a_broker_killed_in_mid_relay(
             wait_for(lambda: lag(histories.database, topics.events) == 0)
         finally:
             stop.set()
-            following.join(30)
+            following.join(PATIENCE_SECONDS)
         assert not following.is_alive()
         assert_complete(own_kafka, topics.events, histories)
 
@@ -130,7 +130,7 @@ def test_a_relay_whose_lock_was_lost_marks_nothing(histories: Histories, kafka: 
         wait_for(lambda: lag(histories.database, topics.events) == 0)
     finally:
         stop.set()
-        following.join(30)
+        following.join(PATIENCE_SECONDS)
     assert relay.progress.failures >= 1
     assert len(assert_complete(kafka, topics.events, histories)) == len(histories.rows())
 

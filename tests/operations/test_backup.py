@@ -51,7 +51,7 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(PATIENCE_SECONDS)
 
     def wait_for_more(self, number: int) -> None:
         wanted, deadline = len(self.acknowledged) + number, time.monotonic() + PATIENCE_SECONDS
@@ -129,7 +129,7 @@ def projecting(database: Database) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
 
 
 def digests(database: Database) -> dict[str, tuple[int, str]]:

@@ -21,7 +21,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from ledger.engine import Ledger
 from ledger.store.database import Database, sqlstate
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from ledger.store.migrations import migrate
 from projections.runner import Runner
 from service.read_models import projection_lags, read_models
@@ -31,7 +31,7 @@ from tests.engine.clubs import Club, assert_sound, statuses, submissions
 from tests.http.conftest import create_programmes
 from tests.http.serving import Api, Server, a_key, enrolled, purchase
 from tests.http.test_commands import problem
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 DISK_FULL = "53100"
 DISK_MIB = 40
@@ -116,7 +116,7 @@ def test_tables_that_cannot_grow(full_soon: tuple[str, Path]) -> None:
             wait_for(lambda: behind(database) == 0)
         finally:
             stop.set()
-            projector.join(60)
+            projector.join(PATIENCE_SECONDS)
 
 
 def batch(club: Club, number: int) -> list[object]:
@@ -197,6 +197,15 @@ def purchases_of(dsn: str) -> list[str]:
     return [id for (id,) in found]
 
 
+def starts(server: EmbeddedPostgres) -> bool:
+    """Whether it could be started: not while it still ends."""
+    try:
+        server.start()
+    except (EmbeddedPostgresError, PersistenceError):
+        return False
+    return True
+
+
 def test_a_log_of_the_server_that_cannot_grow() -> None:
     """PostgreSQL stops where it cannot write its log. What was acknowledged before is there, once, when it is started
     again with room, and the same batches go on.
@@ -212,7 +221,7 @@ def test_a_log_of_the_server_that_cannot_grow() -> None:
                 ballast = fill(disk, LEAVE_BYTES)
                 posted, _ = write_until_full(ledger, club)
                 ballast.unlink()
-                server.start()
+                wait_for(lambda: starts(server))
                 there = {id for _, id in club.commands() if id.startswith("a-")}
                 assert there >= set(posted)
                 assert len(there) - len(posted) in (0, len(MEMBERS))  # the answer to one commit may have been lost

@@ -63,8 +63,13 @@ def running(loyalty: Loyalty, *arguments: str) -> Iterator[tuple[subprocess.Pope
         raise
 
 
+def metric(port: int, name: str) -> float | None:
+    """None where it is not told; what is told may be a second old."""
+    return samples(ask(port, "/metrics").body).get(name)
+
+
 def failures(port: int, name: str) -> float:
-    return samples(ask(port, "/metrics").body).get(name, 0.0)
+    return metric(port, name) or 0.0
 
 
 def test_the_projector(club: Club, database: Database, database_dsn: str) -> None:
@@ -81,13 +86,12 @@ def test_the_projector(club: Club, database: Database, database_dsn: str) -> Non
         assert told.json["checks"]["work"].startswith("OperationalError")
         assert "the database failed" in told.json["last_error"]["message"]
         assert ask(port, "/health/live").status == 200
-        assert samples(ask(port, "/metrics").body)["loyalty_database_up"] == 0
+        wait_for(lambda: metric(port, "loyalty_database_up") == 0)
         assert behind(database) > 0
         proxy.allow()
         wait_for(lambda: behind(database) == 0)
         wait_for(lambda: ask(port, "/health/ready").status == 200)
-        found = samples(ask(port, "/metrics").body)
-        assert found["loyalty_projection_lag_events{projection=balances}"] == 0
+        wait_for(lambda: metric(port, "loyalty_projection_lag_events{projection=balances}") == 0)
     with database.connection() as cur:
         cur.execute("SELECT count(*), sum(open) FROM balances")
         assert cur.fetchone() == (20, 60)
@@ -114,7 +118,7 @@ def test_the_relay(club: Club, database: Database, database_dsn: str, kafka: Kaf
         proxy.allow()
         wait_for(lambda: lag(database, topics.events) == 0)
         wait_for(lambda: ask(port, "/health/ready").status == 200)
-        assert samples(ask(port, "/metrics").body)["loyalty_relay_lag_events"] == 0
+        wait_for(lambda: metric(port, "loyalty_relay_lag_events") == 0)
     published = [header(each, "ce_id") for each in read_all(kafka, topics.events)]
     recorded = [b"%d:%d" % (row.journal, row.position) for rows in club.rows() for row in rows]
     assert sorted(published, key=repr) == sorted(recorded, key=repr)

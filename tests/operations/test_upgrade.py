@@ -104,7 +104,8 @@ def test_an_upgrade_under_load(traffic: Traffic, empty_database_dsn: str) -> Non
     """From an earlier migration to the newest, with writers and readers that never stop."""
     with traffic.flowing():
         traffic.wait_for_more()
-        assert migrate(empty_database_dsn) == list(range(OLDEST + 1, NEWEST + 1))
+        applied = migrate(empty_database_dsn, lock_seconds_max=PATIENCE_SECONDS)
+        assert applied == list(range(OLDEST + 1, NEWEST + 1))
         traffic.wait_for_more()
     ids = [id for source, id in traffic.club.commands() if source == "pos" and not id.startswith("enrol-")]
     assert sorted(ids) == sorted(traffic.acknowledged)
@@ -127,14 +128,16 @@ def test_a_long_reader_does_not_stop_the_writers(traffic: Traffic, empty_databas
         cursor.execute("BEGIN; SELECT count(*) FROM events")
         applied: list[list[int]] = []
         wanted = [*published_migrations(), NEEDS_A_TABLE]
-        migrating = Thread(target=lambda: applied.append(migrate(empty_database_dsn, wanted)))
+        migrating = Thread(
+            target=lambda: applied.append(migrate(empty_database_dsn, wanted, lock_seconds_max=2 * PATIENCE_SECONDS))
+        )
         migrating.start()
         wait_for(lambda: waiting_for_events(empty_database_dsn) > 0)
         for _ in range(5):
             traffic.wait_for_more()
         assert applied == []
         cursor.execute("COMMIT")
-        migrating.join(60)
+        migrating.join(PATIENCE_SECONDS)
         assert applied == [[NEEDS_A_TABLE.number]]
         traffic.wait_for_more()
     assert_sound(traffic.club, traffic.ledger)

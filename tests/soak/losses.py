@@ -23,12 +23,12 @@ from tests.broker import KafkaBroker
 from tests.engine.clubs import Club
 from tests.soak.processes import Program
 from tests.soak.traffic import wait_for
+from tests.waiting import PATIENCE_SECONDS
 
 PARTITIONS = 2
 MEMBERS = [f"l{partition}" for partition in range(PARTITIONS)]
 CONFIG = {"max_message_bytes": 4 << 20}
 BURST = (2, 25)
-SECONDS_MAX = 90.0
 
 
 class Losses:
@@ -134,14 +134,15 @@ class Losses:
             return {partition: at.end for (_, partition), at in reader.bounds([self.topic]).items()}
 
     def _wait_until_taken(self) -> None:
-        wait_for(_despite_outages(self.is_taken), SECONDS_MAX, f"{self.topic} is not taken to its end")
+        wait_for(_despite_outages(self.is_taken), PATIENCE_SECONDS, f"{self.topic} is not taken to its end")
 
     def _wait_until_stopped(self, partitions: Sequence[int]) -> None:
         def stopped() -> bool:
             taken = self._taken()
             return all(partition in taken and taken[partition].stopped for partition in partitions)
 
-        wait_for(_despite_outages(stopped), SECONDS_MAX, f"partitions {partitions} of {self.topic} are not stopped")
+        what = f"partitions {partitions} of {self.topic} are not stopped"
+        wait_for(_despite_outages(stopped), PATIENCE_SECONDS, what)
 
     def _send(self, partitions: Sequence[int]) -> None:
         producer: Any = KafkaProducer(
@@ -157,7 +158,7 @@ class Losses:
                     future = producer.send(self.topic, encode(command), member.encode(), partition=partition)
                     sent.append((id, future))
             for id, future in sent:
-                told = future.get(timeout=60)
+                told = future.get(timeout=PATIENCE_SECONDS)
                 self._ids[told.partition, told.offset] = id
         finally:
             producer.close(timeout=20)

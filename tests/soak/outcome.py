@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
 from audit.verify import verify
 from consumers.cloud_events import decode_message
@@ -23,7 +23,7 @@ from projections.rebuild import rebuild, table_digests
 from projections.runner import Runner
 from service.read_models import read_models
 from tests.engine.clubs import Club, assert_sound
-from tests.kafka.relaying import header, ids_of, member_of, read_all
+from tests.kafka.relaying import header, ids_of, member_of, partitions_of, read_all
 from tests.soak.losses import Losses
 from tests.soak.traffic import MEMBERS, NEW_MEMBERS, Traffic, wait_for
 
@@ -146,7 +146,7 @@ def read_committed(bootstrap: str, topic: str) -> list[Any]:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, isolation_level="read_committed",
                              reconnect_backoff_max_ms=500)  # fmt: skip
     try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        partitions = partitions_of(consumer, topic)
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         ends = consumer.end_offsets(partitions)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from itertools import count
 from pathlib import Path
 
+from tests.soak.program import BEGAN
+from tests.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parent.parent.parent
-STOP_SECONDS_MAX = 60.0
 STARTED_SECONDS = 15.0
 """A process that ends by itself sooner may have found the database away when it started, which ends it by right."""
 
@@ -28,13 +30,11 @@ class Program:
         self._environment = {"LOYALTY_DATABASE_URL": dsn, **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._said = folder
-        self._started_at = 0.0
         self.ended_early = 0
         self.defects: list[str] = []
 
     def start(self) -> None:
         self._said = self._folder / f"{next(_numbers):04}-{self.name}.log"
-        self._started_at = time.monotonic()
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.soak.program", *self._arguments],
@@ -49,7 +49,7 @@ class Program:
         """Start it and wait for its end; what it said. AssertionError if it failed."""
         self.start()
         assert self._process is not None
-        code = self._process.wait(STOP_SECONDS_MAX)
+        code = self._process.wait(PATIENCE_SECONDS)
         said = self._said.read_text(errors="replace")
         assert code == 0, f"{self.name}: exit code {code}\n{said}"
         return said
@@ -58,8 +58,9 @@ class Program:
         """Start it again when it has ended by itself; that is a defect, unless it was starting."""
         if self._process is None or self._process.poll() is None:
             return
-        lived = time.monotonic() - self._started_at
         said = self._said.read_text(errors="replace")
+        began = re.search(rf"^{BEGAN}(\S+)$", said, re.MULTILINE)
+        lived = self._said.stat().st_mtime - float(began[1]) if began else 0.0  # until its last words
         if lived > STARTED_SECONDS or "Traceback" in said:
             self.defects.append(
                 f"{self.name} ended by itself after {lived:.0f} s with exit code {self._process.returncode}:"
@@ -86,9 +87,9 @@ class Program:
         self._signal(signal.SIGTERM)
         try:
             if self._process is not None:
-                self._process.wait(STOP_SECONDS_MAX)
+                self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            self.defects.append(f"{self.name} did not end within {STOP_SECONDS_MAX} s of SIGTERM: {self._said}")
+            self.defects.append(f"{self.name} did not end within {PATIENCE_SECONDS} s of SIGTERM: {self._said}")
         self.kill()
 
     def _signal(self, number: signal.Signals) -> None:

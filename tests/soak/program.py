@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.soak.unfenced import remove_the_fence
 SESSION_SECONDS = 3.0
 UNFENCED = "LOYALTY_SOAK_UNFENCED"
 """Set in the environment of a control, which must fail."""
+BEGAN = "began at "
+"""Said when all is imported, with the time."""
 
 if __name__ == "__main__":
     quick: Any = partial(
@@ -23,4 +26,5 @@ if __name__ == "__main__":
     cli_kafka.ClientSettings = quick  # type: ignore[misc]
     if UNFENCED in os.environ:
         remove_the_fence()
+    print(f"{BEGAN}{time.time()}", flush=True)  # noqa: T201 - into the file that the run keeps
     cli()

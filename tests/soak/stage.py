@@ -27,6 +27,7 @@ from tests.soak.losses import Losses
 from tests.soak.processes import Program
 from tests.soak.program import UNFENCED
 from tests.soak.traffic import PARTITIONS, TOPIC_CONFIG, Traffic, wait_for
+from tests.waiting import PATIENCE_SECONDS
 
 JOURNALS = 3
 SETTLE_SECONDS_MAX = 240.0
@@ -89,7 +90,7 @@ class Stage:
         """Start everything, and wait until messages are taken."""
         for program in self.programs:
             program.start()
-        wait_for(lambda: any(each.next_offset for each in self._partitions()), 60, "nothing is consumed")
+        wait_for(lambda: any(each.next_offset for each in self._partitions()), PATIENCE_SECONDS, "nothing is consumed")
 
     def settle(self) -> None:
         """No more faults: everything comes back, and takes and publishes what there is."""

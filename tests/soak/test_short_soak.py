@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.broker import KafkaBroker
 from tests.broker.fixtures import own_kafka
 from tests.soak.run import run
@@ -14,6 +16,7 @@ SEED = 7
 FAULTS = 8
 
 
+@pytest.mark.timeout(600)  # four minutes on a busy machine, and each of its waits is bounded
 def test_every_message_is_taken_once_whatever_fails(own_kafka: KafkaBroker, tmp_path: Path) -> None:
     """Every message is posted, duplicate or refused once; log, read models and what is published agree in the end."""
     result = run(SEED, FAULTS, own_kafka, tmp_path)

@@ -16,6 +16,7 @@ from ledger.store import journal as log
 from ledger.store.database import Database, PgCursor, connect
 from ledger.store.recorders import ApplicationJournal, JournalApplicationRecorder
 from tests.store.test_journal import append, assert_consistent, new_journal, record
+from tests.waiting import PATIENCE_SECONDS
 
 STATEMENTS_OF_AN_INSERT = 3
 WRITERS = 4
@@ -27,7 +28,7 @@ def terminate(dsn: str, pid: int) -> None:
     connection = connect(dsn)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+            cursor.execute("SELECT pg_terminate_backend(%s, %s)", (pid, int(PATIENCE_SECONDS * 1000)))
             assert cursor.fetchone() == (True,)
     finally:
         connection.close()

@@ -18,6 +18,7 @@ from ledger.store.database import Database, sqlstate
 from ledger.store.listener import Listener
 from ledger.store.recorders import ApplicationJournal, JournalApplicationRecorder
 from tests.store.test_hashing import merkle_tree_hash
+from tests.waiting import PATIENCE_SECONDS
 
 
 def record(
@@ -259,7 +260,7 @@ def test_listeners_are_told_after_the_commit(database: Database) -> None:
     try:
         assert listener.wait(0.01) == set()
         append(database, journal, [record("s", 1)])
-        assert listener.wait(5.0) == {journal}
+        assert listener.wait(PATIENCE_SECONDS) == {journal}
     finally:
         listener.close()
 
