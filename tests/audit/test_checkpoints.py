@@ -201,7 +201,7 @@ def test_it_is_good_while_heads_are_signed_and_written(database: Database) -> No
 
     def write() -> int:
         number = 0
-        while not stop.is_set():
+        while number == 0 or not stop.is_set():
             number += 1
             handle(ledger, [purchase(f"more-{number}", "M0001", "CNY", {"source": "test", "programme": "coffee"})])
             assert [one.refusal for one in sign_heads(database, KEY)] == [None, None, None]

@@ -6,17 +6,28 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from ledger.store.database import connect
 from tests.cli.running import COFFEE, Loyalty, position, recorded, rows
 from tests.conftest import create_database, drop_database
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 MESSAGES = 4_000
 MEMBERS = 150
+HELD_UP_AT = 6_000
+"""The position, of some 8,000, that no run passes before it is interrupted, however late that comes."""
+HOLD_UP = f"""
+CREATE OR REPLACE FUNCTION loyalty.hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
+CREATE OR REPLACE TRIGGER hold_up BEFORE INSERT ON loyalty.events FOR EACH ROW
+WHEN (NEW.position > {HELD_UP_AT}) EXECUTE FUNCTION loyalty.hold_up();
+SELECT pg_advisory_lock(1)
+"""
 BATCH = ("--batch", "100")
 _numbers = count(1)
 
@@ -57,6 +68,15 @@ def prepared(loyalty: Loyalty) -> str:
     return str(loyalty.settings["LOYALTY_DATABASE_URL"])
 
 
+@contextmanager
+def held_up(dsn: str) -> Iterator[None]:
+    """Nothing is recorded beyond HELD_UP_AT meanwhile."""
+    connection = connect(dsn)
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(HOLD_UP)
+        yield
+
+
 def test_killed_and_run_again_it_is_the_same_ledger(empty: Loyalty, another: Loyalty, messages: Path) -> None:
     """Every event once, in the same order and with the same bytes, and the same balances and refused messages."""
     dsn, undisturbed = prepared(empty), prepared(another)
@@ -64,11 +84,12 @@ def test_killed_and_run_again_it_is_the_same_ledger(empty: Loyalty, another: Loy
     another(*command, exit_code=3)
 
     for wanted in (500, 3_000):
-        process = empty.start(*command)
-        wait_for(lambda wanted=wanted: position(dsn) > wanted)  # type: ignore[misc]
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        assert wanted < position(dsn) < position(undisturbed)
+        with held_up(dsn):
+            process = empty.start(*command)
+            wait_for(lambda wanted=wanted: position(dsn) > wanted)  # type: ignore[misc]
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+            assert wanted < position(dsn) < position(undisturbed)
     summary = empty.json(*command, exit_code=3)
 
     assert summary["read"] == MESSAGES
@@ -90,9 +111,10 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on(empty: Loyalty, another: Loyalty
     command = ("ingest", str(messages), "--auto-enrol", *BATCH)
     another(*command, exit_code=3)
 
-    process = empty.start(*command)
-    wait_for(lambda: position(dsn) > 500)
-    os.killpg(process.pid, signal.SIGINT)
+    with held_up(dsn):
+        process = empty.start(*command)
+        wait_for(lambda: position(dsn) > 500)
+        os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=PATIENCE_SECONDS)
 
     assert process.returncode == 130, errors
@@ -127,8 +149,9 @@ def test_interrupted_beside_an_embedded_database_it_goes_on(
 
     process = loyalty.start(*command)
     dsn = embedded_dsn(tmp_path / "data" / "postgres" / "postmaster.pid")
-    wait_for(lambda: position(dsn) > 500)
-    os.killpg(process.pid, interruption)
+    with held_up(dsn):
+        wait_for(lambda: position(dsn) > 500)
+        os.killpg(process.pid, interruption)
     process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode != 0
     summary = loyalty.json(*command, exit_code=3)

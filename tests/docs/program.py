@@ -37,6 +37,8 @@ code = answers.readline()
 sys.exit(int(code) if code else 137)
 """
 _PACKAGES = ("service", "service.http", "projections", "consumers", "audit", "ledger", "ledger.store")
+NEVER_SECONDS = 86_400.0
+"""Pages show what is said where nothing takes so long that progress is told."""
 _MAIN_ONLY = {"service.demo"}
 
 
@@ -109,13 +111,14 @@ def _become(end: socket.socket) -> list[str]:
 
 
 def _run(arguments: list[str]) -> int:
-    from service import runtime
+    from service import cli_ingest, cli_kafka, runtime, watching
     from service.cli import cli
 
     runtime.settle()
+    watching.PROGRESS_SECONDS = cli_kafka.PROGRESS_SECONDS = cli_ingest.PLAIN_PROGRESS_SECONDS = NEVER_SECONDS
     port = os.environ.get("DOCS_PORT")
     try:
-        cli.main(arguments, prog_name="loyalty", default_map={"serve": {"port": port}} if port else None)
+        cli.main(arguments, prog_name="loyalty", default_map={"serve": {"port": port, "wait": 60}} if port else None)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0

@@ -68,8 +68,8 @@ class Running:
 
     def __init__(self, folder: Path, program: Path, dsn: str, kafka: str) -> None:
         self._dsn, self._folder = dsn, folder
-        port = _free_port()
-        self._places = Places(f"127.0.0.1:{port}", kafka)
+        self._port = ReservedPort()  # the server of the page may listen on it all the same
+        self._places = Places(f"127.0.0.1:{self._port.number}", kafka)
         self._run = Run(STARTED)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LOYALTY_", "PYTEST"))}
         self.home = folder / "page"
@@ -83,7 +83,7 @@ class Running:
             | {
                 "PATH": f"{self.home / '.venv' / 'bin'}:{POSTGRES_TOOLS}:{os.environ['PATH']}",
                 "PYTHONPATH": str(ROOT),
-                "DOCS_PORT": str(port),
+                "DOCS_PORT": str(self._port.number),
                 "LC_ALL": "C.UTF-8",
             },
         )
@@ -93,6 +93,7 @@ class Running:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._shell.close()
+        self._port.release()
 
     def page(self, page: Page) -> None:
         """Run or check every block. Raises Wrong at the first that is not as the page says."""
@@ -169,12 +170,6 @@ class Running:
         path = self.home / block.comments["file"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self._places.real(block.text), encoding="utf-8")
-
-
-def _free_port() -> int:
-    reserved = ReservedPort()
-    reserved.release()
-    return reserved.number
 
 
 def session(block: Block) -> Iterator[Command]:

@@ -115,7 +115,12 @@ class Proxy:
                 continue
             wire = _Wire(self, client, server)
             with self._lock:
-                self._wires.append(wire)
+                refused = self._refusing  # since it was accepted
+                if not refused:
+                    self._wires.append(wire)
+            if refused:
+                wire.cut()
+                continue
             wire.start()
 
     def fault_of(self, message: bytes) -> Fault | None:

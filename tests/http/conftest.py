@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 
 from ledger.store.database import Database
 from service.keys import Role
 from tests.conftest import create_database, drop_database
-from tests.http.serving import PROGRAMMES, TERMS, Api, Server, a_key, new
+from tests.http.serving import FRESH, PROGRAMMES, TERMS, Api, Server, a_key, new
 
 Keyed = Callable[..., Api]
 
@@ -34,7 +33,7 @@ def keys(dsn: str) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def server(dsn: str, keys: Database) -> Iterator[Server]:
     """A server that keeps its read models up, with the programmes."""
-    with Server(dsn, "--project") as running:
+    with Server(dsn, *FRESH) as running:
         create_programmes(running.url, a_key(keys, "admin", None, "setup"))
         yield running
 
@@ -61,10 +60,11 @@ def api(keyed: Keyed) -> Api:
 
 def create_programmes(url: str, key: str) -> None:
     """Create the programmes over HTTP, and publish their terms."""
-    headers = {"Authorization": f"Bearer {key}"}
     for programme in PROGRAMMES:
+        api = Api(url, key, programme)
         body = {"id": programme, "programme": programme, "currency": "USD", "occurred_at": "2026-01-01T00:00:00Z"}
-        assert httpx.post(f"{url}/v1/programmes", json=body | {"journals": 2}, headers=headers).status_code == 201
+        assert api.client.post("/v1/programmes", json=body | {"journals": 2}).status_code == 201
         terms = {"id": new("terms"), "occurred_at": "2026-01-01T00:00:00Z", "document": TERMS}
-        answer = httpx.post(f"{url}/v1/programmes/{programme}/terms", json=terms, headers=headers)
+        answer = api.post("terms", terms)
         assert answer.status_code == 201, answer.text
+        api.close()

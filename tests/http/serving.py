@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
@@ -29,12 +29,16 @@ AT = "2026-03-01T10:00:00Z"
 _numbers = itertools.count(1)
 
 
+FRESH: Final = ("--project", "--wait", "60")
+"""To keep the read models up, and to wait for them however busy the machine is."""
+
+
 class Server:
-    """`loyalty serve` on a database, with further settings of the environment."""
+    """`loyalty serve` on a database, with further settings of the environment. Reads may take as long as they need."""
 
     def __init__(self, dsn: str, *arguments: str, **settings: str) -> None:
         self.dsn = dsn
-        self._settings = {"LOYALTY_DATABASE_URL": dsn, **settings}
+        self._settings = {"LOYALTY_DATABASE_URL": dsn, "LOYALTY_READ_SECONDS": f"{PATIENCE_SECONDS:g}", **settings}
         self._arguments = arguments
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the server
         self.process = self._start("0")

@@ -17,7 +17,7 @@ from service.keys import Role, create_key, find_key, list_keys, revoke_key
 from tests.cli.running import Loyalty, recorded, rows
 from tests.http.conftest import Keyed
 from tests.http.serving import AT, Api, Server, a_key, enrolled, new
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 ALL_ROLES: tuple[Role, ...] = get_args(Role)
 TRADE = {"upstream", "operator", "admin"}
@@ -49,7 +49,7 @@ ALLOWED = {
 @pytest.fixture(scope="module")
 def routes(server: Server) -> list[tuple[str, str]]:
     """Method and path of every operation that the server describes."""
-    described = httpx.get(f"{server.url}/v1/docs/openapi.json").json()
+    described = httpx.get(f"{server.url}/v1/docs/openapi.json", timeout=PATIENCE_SECONDS).json()
     return [(method.upper(), path) for path, item in described["paths"].items() for method in item]
 
 
@@ -116,7 +116,7 @@ def test_a_key_for_every_programme_opens_each_and_makes_new_ones(keyed: Keyed) -
 def test_no_known_key(routes: list[tuple[str, str]], server: Server, header: Any) -> None:
     headers = {} if header is None else {"Authorization": header}
     for method, path in routes:
-        answer = httpx.request(method, server.url + filled(path), headers=headers)
+        answer = httpx.request(method, server.url + filled(path), headers=headers, timeout=PATIENCE_SECONDS)
         assert answer.status_code == 401, (method, path, answer.text)
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         if header:
@@ -125,10 +125,11 @@ def test_no_known_key(routes: list[tuple[str, str]], server: Server, header: Any
 
 def test_a_revoked_key_opens_nothing_within_seconds(server: Server, keys: Database) -> None:
     made, text = create_key(keys, programme="club", role="reader", name="r", source="r")
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {text}"}) as client:
-        assert client.get("/v1/programmes/club").status_code == 200
-        revoke_key(keys, made.key)
-        wait_for(lambda: client.get("/v1/programmes/club").status_code == 401)
+    api = Api(server.url, text)
+    assert api.get("").status_code == 200
+    revoke_key(keys, made.key)
+    wait_for(lambda: api.get("").status_code == 401)
+    api.close()
 
 
 def test_a_secret_is_kept_as_its_hash_and_compared_in_constant_time(dsn: str, keys: Database) -> None:
@@ -182,7 +183,9 @@ def test_the_last_use_of_a_key_is_kept(dsn: str, keys: Database) -> None:
     with Server(dsn) as own:
         text = a_key(keys, "reader")
         public = text.split("_")[1]
-        assert httpx.get(f"{own.url}/v1/programmes/club", headers={"Authorization": f"Bearer {text}"}).is_success
+        api = Api(own.url, text)
+        assert api.get("").is_success
+        api.close()
         assert own.stop() == 0
     (used,) = [key for key in list_keys(keys) if key.key == public]
     assert used.last_used_at is not None
@@ -199,14 +202,15 @@ def test_keys_from_the_command_line(dsn: str, server: Server) -> None:
     loyalty = Loyalty(LOYALTY_DATABASE_URL=dsn)
     made = loyalty.json("key", "create", "till 7", "--role", "upstream", "--programme", "club")
     assert (made["programme"], made["role"], made["source"]) == ("club", "upstream", "till 7")
-    headers = {"Authorization": f"Bearer {made['text']}"}
-    assert httpx.get(f"{server.url}/v1/programmes/club/members/m/balance", headers=headers).status_code == 200
+    api = Api(server.url, made["text"])
+    assert api.get("members/m/balance").status_code == 200
     listed = [json.loads(line) for line in loyalty("key", "list", "--json").stdout.splitlines()]
     assert made["key"] in [one["key"] for one in listed]
     secret = made["text"].removeprefix(f"loyalty_{made['key']}_")  # which may have a _ itself
     assert not any(secret in json.dumps(one) for one in listed)
     loyalty("key", "revoke", made["key"])
-    wait_for(lambda: httpx.get(f"{server.url}/v1/programmes/club", headers=headers).status_code == 401)
+    wait_for(lambda: api.get("").status_code == 401)
+    api.close()
     loyalty("key", "revoke", "nothing", exit_code=1)
     loyalty("key", "create", "x", "--role", "reader", "--programme", "nowhere", exit_code=3)
     loyalty("key", "create", "x", "--role", "king", "--programme", "club", exit_code=2)

@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 
 from ledger.store.database import Database
-from tests.http.serving import AT, Server, a_key, purchase
+from tests.http.serving import AT, Api, Server, a_key, purchase
+from tests.waiting import PATIENCE_SECONDS
 
 GOLDEN = Path(__file__).parent / "openapi.json"
 SECONDS = 30
@@ -38,7 +39,7 @@ values = ["2026-03-01T10:00:00Z"]
 
 @pytest.fixture(scope="module")
 def described(server: Server) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{server.url}/v1/docs/openapi.json").json()
+    found: dict[str, Any] = httpx.get(f"{server.url}/v1/docs/openapi.json", timeout=PATIENCE_SECONDS).json()
     return found
 
 
@@ -85,12 +86,10 @@ def test_it_holds_under_data_that_is_made_up(
 ) -> None:
     """Schemathesis, with data that fits and that does not: never a 5xx, and answers are what was promised."""
     key = a_key(keys, "admin", None)
+    api = Api(server.url, key)
     for member in ("a", "b"):
-        body = {"id": f"enrol {member}", "member": member, "occurred_at": AT}
-        answer = httpx.post(
-            f"{server.url}/v1/programmes/club/members", json=body, headers={"Authorization": f"Bearer {key}"}
-        )
-        assert answer.status_code == 201
+        assert api.post("members", {"id": f"enrol {member}", "member": member, "occurred_at": AT}).status_code == 201
+    api.close()
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG.format(key=key))
     run = subprocess.run(
@@ -98,9 +97,9 @@ def test_it_holds_under_data_that_is_made_up(
          f"{server.url}/v1/docs/openapi.json", "--phases", "fuzzing,stateful",
          "--checks", CHECKS,
          "--exclude-operation-id", "StreamChanges", "-n", "15", "--seed", "1",
-         "--max-time", str(SECONDS), "--no-color",
+         "--max-time", str(SECONDS), "--request-timeout", str(PATIENCE_SECONDS), "--no-color",
          "--suppress-health-check", "filter_too_much,too_slow"],  # how well it makes data up, not how it is answered
-        capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS * 5, check=False,
+        capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS + PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-8_000:] + run.stderr[-2_000:]
     assert "Traceback" not in server.log()

@@ -77,7 +77,8 @@ def exchanged(server: Server, request: str) -> bytes:
         socket.create_connection((address.hostname, address.port or 80), timeout=PATIENCE_SECONDS) as client,
         suppress(OSError),  # what was sent behind a refusal is not read
     ):
-        client.sendall(request.encode("latin-1"))
+        with suppress(ConnectionError):  # nor is what was being sent when it was refused; the answer is there
+            client.sendall(request.encode("latin-1"))
         while not _is_whole(found) and (part := client.recv(1 << 16)):
             found += part
         client.shutdown(socket.SHUT_WR)

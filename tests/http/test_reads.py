@@ -14,6 +14,7 @@ from tests.cli.running import Loyalty, rows
 from tests.http.conftest import Keyed
 from tests.http.serving import AT, Api, Server, enrolled, new, purchase
 from tests.http.test_commands import problem
+from tests.waiting import PATIENCE_SECONDS
 
 HOSTILE = [
     "a/b", "../../etc/passwd", "a b", "100%", "%2e%2e", "a%2Fb", "?x=1", "#x", "é", "会员", "'; DROP TABLE events; --",
@@ -342,7 +343,7 @@ def test_headers_are_not_what_a_client_says(api: Api) -> None:
 
 
 def test_the_page_loads_nothing_and_escapes(server: Server) -> None:
-    page = httpx.get(f"{server.url}/v1/docs")
+    page = httpx.get(f"{server.url}/v1/docs", timeout=PATIENCE_SECONDS)
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert "<script" not in page.text

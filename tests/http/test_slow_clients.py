@@ -20,11 +20,11 @@ from tests.http.conftest import create_programmes
 from tests.http.serving import Api, Server, a_key, enrolled, purchase
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
-SECONDS = 2.0
+SECONDS = 4.0
 """That a client of the impatient server has; for a whole request twice that."""
-NORMAL_SECONDS_MAX = 15.0
-"""On a busy machine, for what takes milliseconds. Whoever had to wait for a client of the other server, which gives
-each 30 s, would wait longer.
+PATIENT = ("--client-seconds", f"{2 * PATIENCE_SECONDS:g}")
+"""Of the other servers: nobody is cut off while others are served, and who had to wait for a client would wait for
+longer than a test does.
 """
 SLOW = 3 * READ_THREADS
 IDLE_CONNECTIONS = 1_000
@@ -39,8 +39,7 @@ def key(keys: Database) -> str:
 
 @pytest.fixture(scope="module")
 def server(dsn: str, key: str) -> Iterator[Server]:
-    """With the limits that it has by itself."""
-    with Server(dsn) as running:
+    with Server(dsn, *PATIENT) as running:
         create_programmes(running.url, key)
         yield running
 
@@ -135,30 +134,31 @@ def test_others_are_served_meanwhile(server: Server, key: str, sent: Callable[[s
         slow = [stack.enter_context(connect(server, receive_bytes=4_096)) for _ in range(SLOW)]
         for client in slow:
             client.sendall(sent(key))
-        started = time.monotonic()
         member = enrolled(api, 1_000)
         assert api.get(f"members/{member}/balance").status_code == 200
         assert api.get("changes", params={"limit": 1}).status_code == 200
-        assert time.monotonic() - started < NORMAL_SECONDS_MAX
         wait_for(lambda: _open(server, slow) == SLOW)
     api.close()
 
 
 def test_who_goes_on_for_ever_is_cut_off(impatient: Server, key: str) -> None:
     """By the clock, and not by the silence: each of them sends a little more all the time, but for the one who says
-    nothing. A body that is late is answered before.
+    nothing. A body that is late is answered before. No answer waits for the database: the key is known.
     """
-    whole, declared = head(key, "GET /v1/programmes/club"), "Content-Length: 1000000"
+    whole, declared = head(key, "GET /v1/nothing"), "Content-Length: 1000000"
     post = "POST /v1/programmes/club/members"
     clients = {
         "a head": (slow_heads(key), b"X: y\r\n", [b""]),
-        "a second head": (whole + slow_heads(key), b"X: y\r\n", [b"HTTP/1.1 200 "]),
+        "a second head": (whole + slow_heads(key), b"X: y\r\n", [b"HTTP/1.1 404 "]),
         "a head without bounds": (slow_heads(key), b"X: " + b"y" * HEAD_BYTES_MAX, [b"HTTP/1.1 431 ", b""]),
         "nothing": (b"", b"", [b""]),
         "a body": (head(key, post, declared), b" ", [b"HTTP/1.1 408 "]),
         "a body in chunks": (head(key, post, "Transfer-Encoding: chunked"), b"1\r\n \r\n", [b"HTTP/1.1 408 "]),
-        "a body that nobody asked for": (head("no key", post, declared), b" ", [b"HTTP/1.1 401 "]),
+        "a body that nobody asked for": (head("\N{SNOWMAN}", post, declared), b" ", [b"HTTP/1.1 401 "]),
     }
+    api = Api(impatient.url, key)
+    assert api.get("").status_code == 200
+    api.close()
     started = time.monotonic()
     with ExitStack() as stack:
         opened = {name: stack.enter_context(connect(impatient)) for name in clients}
@@ -213,7 +213,7 @@ def test_a_thousand_idle_connections(dsn: str, key: str) -> None:
     """Others are served as ever, by a server that was started with fewer files than that: it takes what it may have."""
     with ExitStack() as stack:
         with _files(lambda _: 256):
-            server = stack.enter_context(Server(dsn))
+            server = stack.enter_context(Server(dsn, *PATIENT))
         hard = stack.enter_context(_files(lambda hard: hard))
         if hard < 2 * IDLE_CONNECTIONS:
             pytest.skip("this process may not have so many connections")
@@ -222,9 +222,7 @@ def test_a_thousand_idle_connections(dsn: str, key: str) -> None:
         for client in idle[:USED]:  # some were of use before
             client.sendall(head(key, "GET /v1/programmes/club"))
         assert {client.recv(13) for client in idle[:USED]} == {b"HTTP/1.1 200 "}
-        started = time.monotonic()
         for _ in range(5):
             enrolled(api, 1_000)
-        assert time.monotonic() - started < NORMAL_SECONDS_MAX
         wait_for(lambda: _open(server, idle) == IDLE_CONNECTIONS)
         api.close()

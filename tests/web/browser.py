@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Request, Response, expect, sync_playwright
 
+from tests.waiting import PATIENCE_SECONDS
+
 ENVIRONMENT_VARIABLE: Final = "LOYALTY_TEST_CHROMIUM"
 EXECUTABLE: Final = os.environ.get(ENVIRONMENT_VARIABLE) or "/usr/bin/chromium"
 SCREENSHOTS: Final = Path(
@@ -23,7 +25,7 @@ SCREENSHOTS: Final = Path(
 LOOPBACK: Final = "127.0.0.1"
 NOBODY: Final = f"http://{LOOPBACK}:9"
 """A proxy that is not there: what is meant for elsewhere ends here, however it was asked for."""
-WAIT_MS_MAX: Final = 60_000.0
+WAIT_MS_MAX: Final = 1_000 * PATIENCE_SECONDS
 expect.set_options(timeout=WAIT_MS_MAX)
 
 
@@ -88,6 +90,7 @@ def chromium() -> Iterator[Browser]:
             executable_path=EXECUTABLE,
             chromium_sandbox=os.geteuid() != 0,  # for root it does not start with one
             proxy={"server": NOBODY, "bypass": LOOPBACK},
+            timeout=WAIT_MS_MAX,
         )
         yield browser
         browser.close()

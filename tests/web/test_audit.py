@@ -25,7 +25,7 @@ from tests.audit.test_checkpoints import Witness
 from tests.cli.running import Loyalty, rows
 from tests.conftest import execute_on
 from tests.http.conftest import create_programmes
-from tests.http.serving import ROOT, Api, Server, a_key, new, purchase
+from tests.http.serving import FRESH, ROOT, Api, Server, a_key, new, purchase
 from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.web.browsing import Page, Visitor
 from tests.web.conftest import SignedIn
@@ -55,7 +55,7 @@ def witness() -> Witness:
 @pytest.fixture(scope="module")
 def server(dsn: str, keys: Database, vkey: str, witness: Witness) -> Iterator[Server]:
     """A server that trusts the key and the witness."""
-    with Server(dsn, "--project", "--key", vkey, "--key", str(witness.key)) as running:
+    with Server(dsn, *FRESH, "--key", vkey, "--key", str(witness.key)) as running:
         create_programmes(running.url, a_key(keys, "admin", None, "setup"))
         yield running
 
