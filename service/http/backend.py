@@ -29,6 +29,7 @@ from service.http.group_read import GroupRead
 from service.http.key_ring import KeyRing
 from service.http.loop_reader import LoopReader
 from service.http.problems import problem
+from service.http.single_flight import SingleFlight
 from service.projector import Projector
 from service.workspace import Workspace
 
@@ -105,11 +106,12 @@ class Backend:
         self.balances = GroupRead(self._read_balances)
         """By journal and member."""
         self.freshness: dict[Any, Any] = {}
-        self.refreshing: dict[Any, Any] = {}
+        self.refreshing = SingleFlight[Any, Any]()
         """What `service.http.reading` found a moment ago, and what it is looking for."""
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
         self._command_threads = ThreadPoolExecutor(COMMAND_THREADS, thread_name_prefix="commands")
         self._programmes: dict[str, ProgrammeInfo] = {}
+        self._reading_programmes = SingleFlight[str, ProgrammeInfo | None]()
         self._follow = follow
         self._stop_projecting = threading.Event()
         self._background: list[threading.Thread] = []
@@ -215,7 +217,9 @@ class Backend:
         """
         info = self._programmes.get(name)
         if info is None:
-            info = await self.read(lambda cursor: read_programme(cursor, name))
+            info = await self._reading_programmes.get(
+                name, lambda: self.read(lambda cursor: read_programme(cursor, name))
+            )
             if info is None:
                 raise problem("NOT_FOUND", "There is no such programme.", field="programme")
             self._programmes[name] = info

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 from msgspec import Struct
 
 from ledger.store.database import Database
+from service.http.single_flight import SingleFlight
 from service.keys import ApiKey, find_key, record_uses
 
 KNOWN_SECONDS: Final = 5.0
@@ -50,7 +51,7 @@ class KeyRing:
         self._rate = requests_per_second
         self._at_once = requests_at_once
         self._known: dict[bytes, _Known] = {}
-        self._looking: dict[bytes, asyncio.Task[_Known]] = {}
+        self._looking = SingleFlight[bytes, _Known]()
         self._buckets: dict[str, _Bucket] = {}
         self._used: dict[str, datetime] = {}
         self._lock = threading.Lock()
@@ -64,19 +65,16 @@ class KeyRing:
         digest = sha256(text.encode()).digest()
         known = self._known.get(digest)
         left = 0.0 if known is None else known.until - time.monotonic()
-        if left < RENEWED_SECONDS and digest not in self._looking:
-            self._looking[digest] = looking = asyncio.create_task(self._look_up(digest, text, look_up))
-            looking.add_done_callback(_taken_note_of)
+        if known is not None and left >= RENEWED_SECONDS:
+            return known.key
+        renewing = self._looking.begin(digest, lambda: self._look_up(digest, text, look_up))
         if known is not None and left > 0:
             return known.key
-        return (await asyncio.shield(self._looking[digest])).key
+        return (await asyncio.shield(renewing)).key
 
     async def _look_up(self, digest: bytes, text: str, look_up: LookUp) -> _Known:
         until = time.monotonic() + KNOWN_SECONDS
-        try:
-            found = _Known(await look_up(lambda: find_key(self._database, text)), until)
-        finally:
-            del self._looking[digest]
+        found = _Known(await look_up(lambda: find_key(self._database, text)), until)
         if len(self._known) >= KNOWN_MAX:
             self._known = {}
         self._known[digest] = found
@@ -107,9 +105,3 @@ class KeyRing:
             except BaseException:
                 self._used = used | self._used
                 raise
-
-
-def _taken_note_of(looking: asyncio.Task[_Known]) -> None:
-    """Why a look-up failed is raised in those who wait for it; where nobody does, it is no loss."""
-    if not looking.cancelled():
-        looking.exception()

@@ -86,34 +86,46 @@ async def _run(session: PgConnection, statement: str, arguments: Sequence[Any] =
     """Send a statement and wait for its answer; the cursor that has it."""
     cursor = session.cursor()
     cursor.execute(statement, arguments)
-    loop, wire = asyncio.get_running_loop(), session.fileno()
-    answered: asyncio.Future[None] = loop.create_future()
+    wait = _Wait(session)
+    try:
+        await wait.answered
+    finally:
+        wait.end()
+    return cursor
 
-    def go_on() -> None:
+
+class _Wait:
+    """The wait for an answer; no closures, which would be cycles, and so garbage of each read until it is collected."""
+
+    def __init__(self, session: PgConnection) -> None:
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        self._wire = session.fileno()
+        self.answered: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(self._wire, self._go_on)
+        self._go_on()
+
+    def _go_on(self) -> None:
         try:
-            state = session.poll()
+            state = self._session.poll()
         except psycopg2.Error as error:
-            leave()
-            answered.set_exception(error)
+            self._leave()
+            self.answered.set_exception(error)
             return
         if state == POLL_OK:
-            leave()
-            answered.set_result(None)
+            self._leave()
+            self.answered.set_result(None)
         elif state == POLL_WRITE:
-            loop.add_writer(wire, go_on)
+            self._loop.add_writer(self._wire, self._go_on)
         else:
-            loop.remove_writer(wire)
+            self._loop.remove_writer(self._wire)
 
-    def leave() -> None:
+    def end(self) -> None:
+        """Wait no more, whether there was an answer or not."""
+        if self.answered.cancelled():
+            self._leave()
+
+    def _leave(self) -> None:
         """At once: where the connection broke, the number of its file may be another's by the next turn of the loop."""
-        loop.remove_reader(wire)
-        loop.remove_writer(wire)
-
-    loop.add_reader(wire, go_on)
-    go_on()
-    try:
-        await answered
-    finally:
-        if answered.cancelled():
-            leave()
-    return cursor
+        self._loop.remove_reader(self._wire)
+        self._loop.remove_writer(self._wire)

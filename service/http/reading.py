@@ -82,11 +82,8 @@ async def _freshness(
     if known is not None and time.monotonic() - known[0] < KNOWN_SECONDS and not known[1].lacks(wanted):
         found: Freshness = known[1]
         return found
-    looking: asyncio.Task[Freshness] | None = backend.refreshing.get(name)
-    if looking is None:
-        looking = backend.refreshing[name] = asyncio.create_task(_look_up(backend, projections, journals))
-        looking.add_done_callback(lambda _: backend.refreshing.pop(name))
-    return await asyncio.shield(looking)
+    looked_up: Freshness = await backend.refreshing.get(name, lambda: _look_up(backend, projections, journals))
+    return looked_up
 
 
 async def _look_up(backend: Backend, projections: tuple[str, ...], journals: Sequence[int]) -> Freshness:
