@@ -33,6 +33,8 @@ SETTINGS: Final = {
     "max.message.bytes": str(16 * 1024 * 1024),  # the error headers come on top of what filled a message
     "message.timestamp.type": "CreateTime",
     "message.timestamp.after.max.ms": str(2**63 - 1),  # a wrong clock may be what was refused
+    "retention.ms": "-1",  # by the message's own time an old one would be removed within minutes of being published
+    "segment.ms": str(2**63 - 1),  # and each that is a week apart from the last would begin a new file
 }
 
 _log = logging.getLogger(__name__)

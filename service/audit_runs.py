@@ -180,7 +180,8 @@ class AuditRuns:
                 process.stdin.write(msgspec.json.encode(work) + b"\n")
                 process.stdin.close()
             for line in process.stdout:
-                said[0] = msgspec.json.decode(line, type=Said)
+                if line.endswith(b"\n"):  # else it was ended in the middle of it
+                    said[0] = msgspec.json.decode(line, type=Said)
         late.cancel()
         ended.set()
         teller.join()

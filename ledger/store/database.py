@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import select
+import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import Any, Literal
 
 import psycopg2
@@ -97,19 +99,32 @@ def connect(
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     try:
         wanted = NETWORK | parse_dsn(dsn) | {"options": options}
-        connection = psycopg2.connect(make_dsn(**wanted), async_=asynchronous)
-        if asynchronous:  # these commit by themselves
-            limits = [seconds for seconds in (float(wanted["connect_timeout"]), statement_seconds_max) if seconds]
-            _wait(connection, min(limits, default=math.inf))
-        else:
-            connection.autocommit = True
+        connection = psycopg2.connect(make_dsn(**wanted))
+        if asynchronous:
+            return _asynchronous(connection, wanted, statement_seconds_max or math.inf)
+        connection.autocommit = True
     except psycopg2.Error as error:
         raise translated(error) from error
     return connection
 
 
+def _asynchronous(found: PgConnection, wanted: Mapping[str, Any], seconds_max: float) -> PgConnection:
+    """An asynchronous connection to where another one has led, which is closed. It commits by itself.
+
+    psycopg2 holds the interpreter's lock while it begins one, and so must not have to look up a name then.
+    """
+    with closing(found), socket.socket(fileno=os.dup(found.fileno())) as wire:
+        where = {"host": found.info.host, "port": found.info.port}
+        if wire.family != socket.AF_UNIX:
+            where["hostaddr"] = wire.getpeername()[0]
+    timeout = float(wanted["connect_timeout"])  # which libpq keeps to for the others alone
+    connection = psycopg2.connect(make_dsn(**{**wanted, **where}), async_=True)
+    _wait(connection, min(seconds_max, timeout if timeout > 0 else math.inf))
+    return connection
+
+
 def _wait(connection: PgConnection, seconds_max: float) -> None:
-    """Wait until an asynchronous connection is open; libpq keeps to `connect_timeout` for the others alone."""
+    """Wait until an asynchronous connection is open."""
     until, waiting = time.monotonic() + seconds_max, select.poll()  # not `select`, which ends at 1,024 files
     while (state := connection.poll()) != POLL_OK:
         waiting.register(connection.fileno(), select.POLLOUT if state == POLL_WRITE else select.POLLIN)

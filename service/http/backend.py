@@ -97,12 +97,9 @@ class Backend:
         self.queue = GroupCommit(workspace.ledger)
         self.stopping = threading.Event()
         self.streams = 0
-        self.loop_reader = LoopReader(
-            lambda: self.readers.connect(asynchronous=True),
-            self.in_thread,
-            prepare=[PREPARE_BALANCES],
-            seconds_max=read_seconds,
-        )
+        self._balance_reader = self._loop_reader(PREPARE_BALANCES)
+        self.freshness_reader = self._loop_reader()
+        """Of its own: what waits for the balances, which somebody may have locked, is not what all reads wait for."""
         self.balances = GroupRead(self._read_balances)
         """By journal and member."""
         self.freshness: dict[Any, Any] = {}
@@ -141,7 +138,8 @@ class Backend:
         self._command_threads.shutdown()
         for thread in self._background:
             thread.join()
-        self.loop_reader.close()
+        self._balance_reader.close()
+        self.freshness_reader.close()
         self.readers.close()
         self.writers.close()
 
@@ -192,8 +190,16 @@ class Backend:
 
         return await self.look_up(attempt)
 
+    def _loop_reader(self, *prepare: str) -> LoopReader:
+        return LoopReader(
+            lambda: self.readers.connect(asynchronous=True),
+            self.in_thread,
+            prepare=prepare,
+            seconds_max=self.limits.read_seconds,
+        )
+
     async def _read_balances(self, members: Sequence[tuple[int, str]]) -> list[Balance]:
-        return balances_of(await self.loop_reader.rows(*balances_query(members, datetime.now(UTC))))
+        return balances_of(await self._balance_reader.rows(*balances_query(members, datetime.now(UTC))))
 
     async def look_up(self, find: Callable[[], T]) -> T:
         """Run what uses the database and may be done twice in a thread: again where the connection had broken since it

@@ -70,7 +70,10 @@ class KeyRing:
         renewing = self._looking.begin(digest, lambda: self._look_up(digest, text, look_up))
         if known is not None and left > 0:
             return known.key
-        return (await asyncio.shield(renewing)).key
+        found = await asyncio.shield(renewing)
+        if found.until <= time.monotonic():  # it was under way for long before this was asked
+            found = await self._looking.get(digest, lambda: self._look_up(digest, text, look_up))
+        return found.key
 
     async def _look_up(self, digest: bytes, text: str, look_up: LookUp) -> _Known:
         until = time.monotonic() + KNOWN_SECONDS

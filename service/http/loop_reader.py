@@ -18,6 +18,9 @@ from ledger.engine import is_passing
 from ledger.store.database import CUT_AFTER_SECONDS, PgConnection, PgCursor, translated
 from ledger.store.deadlines import timed_out
 
+LOOK_AGAIN_SECONDS: Final = 1.0
+CLOSED: Final = "the reader is closed"
+
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
@@ -44,6 +47,8 @@ class LoopReader:
         self._seconds_max = seconds_max
         self._turn = asyncio.Lock()
         self._session: PgConnection | None = None
+        self._wait: _Wait | None = None
+        self._closed = False
 
     async def rows(self, statement: str, arguments: Sequence[Any]) -> Rows:
         """What a statement finds that may run twice: again where the connection had broken since it was last used.
@@ -62,6 +67,13 @@ class LoopReader:
             raise timed_out(f"the database did not answer within {self._seconds_max:g} s") from None
 
     def close(self) -> None:
+        """Close the connection. A read that is under way, and those that come, raise InterfaceError."""
+        self._closed = True
+        if self._wait is not None:
+            self._wait.give_up()
+        self._drop()
+
+    def _drop(self) -> None:
         """Close the connection; the next read opens another."""
         session, self._session = self._session, None
         if session is not None:
@@ -69,29 +81,33 @@ class LoopReader:
 
     async def _rows(self, statement: str, arguments: Sequence[Any]) -> Rows:
         try:
+            if self._closed:
+                raise psycopg2.InterfaceError(CLOSED)
             if self._session is None:
                 self._session = await self._in_thread(self._connect)
                 for each in self._prepare:
-                    await _run(self._session, each)
-            return (await _run(self._session, statement, arguments)).fetchall()
+                    await self._run(each)
+            return (await self._run(statement, arguments)).fetchall()
         except psycopg2.Error as error:
-            self.close()
+            self._drop()
             raise translated(error) from error
         except BaseException:  # it took too long: what comes on the connection now is the answer to nothing
-            self.close()
+            self._drop()
             raise
 
-
-async def _run(session: PgConnection, statement: str, arguments: Sequence[Any] = ()) -> PgCursor:
-    """Send a statement and wait for its answer; the cursor that has it."""
-    cursor = session.cursor()
-    cursor.execute(statement, arguments)
-    wait = _Wait(session)
-    try:
-        await wait.answered
-    finally:
-        wait.end()
-    return cursor
+    async def _run(self, statement: str, arguments: Sequence[Any] = ()) -> PgCursor:
+        """Send a statement and wait for its answer; the cursor that has it."""
+        if self._closed or self._session is None:  # while it was opened
+            raise psycopg2.InterfaceError(CLOSED)
+        cursor = self._session.cursor()
+        cursor.execute(statement, arguments)
+        self._wait = wait = _Wait(self._session)
+        try:
+            await wait.answered
+        finally:
+            wait.end()
+            self._wait = None
+        return cursor
 
 
 class _Wait:
@@ -102,16 +118,22 @@ class _Wait:
         self._loop = asyncio.get_running_loop()
         self._wire = session.fileno()
         self.answered: asyncio.Future[None] = self._loop.create_future()
+        self._again = self._loop.call_later(LOOK_AGAIN_SECONDS, self._look_again)
         self._loop.add_reader(self._wire, self._go_on)
         self._go_on()
 
     def _go_on(self) -> None:
+        if self.answered.done():
+            return
         try:
             state = self._session.poll()
         except psycopg2.Error as error:
             self._leave()
             self.answered.set_exception(error)
             return
+        except BaseException:
+            self._leave()
+            raise
         if state == POLL_OK:
             self._leave()
             self.answered.set_result(None)
@@ -120,6 +142,17 @@ class _Wait:
         else:
             self._loop.remove_writer(self._wire)
 
+    def _look_again(self) -> None:
+        """Uvloop watches a connection no more once it was reset, even where bytes before that were still to be read."""
+        self._again = self._loop.call_later(LOOK_AGAIN_SECONDS, self._look_again)
+        self._go_on()
+
+    def give_up(self) -> None:
+        """Raise InterfaceError in who waits."""
+        if not self.answered.done():
+            self._leave()
+            self.answered.set_exception(psycopg2.InterfaceError(CLOSED))
+
     def end(self) -> None:
         """Wait no more, whether there was an answer or not."""
         if self.answered.cancelled():
@@ -127,5 +160,6 @@ class _Wait:
 
     def _leave(self) -> None:
         """At once: where the connection broke, the number of its file may be another's by the next turn of the loop."""
+        self._again.cancel()
         self._loop.remove_reader(self._wire)
         self._loop.remove_writer(self._wire)

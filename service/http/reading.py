@@ -88,7 +88,7 @@ async def _freshness(
 
 async def _look_up(backend: Backend, projections: tuple[str, ...], journals: Sequence[int]) -> Freshness:
     now = time.monotonic()
-    found = _freshness_of(await backend.loop_reader.rows(_SELECT_FRESHNESS, (list(projections), list(journals))))
+    found = _freshness_of(await backend.freshness_reader.rows(_SELECT_FRESHNESS, (list(projections), list(journals))))
     backend.freshness[projections, tuple(journals)] = now, found
     return found
 

@@ -34,6 +34,9 @@ SETTINGS: Mapping[str, str] = {
     "broker.heartbeat.interval.ms": "500",
     # A transaction whose producer was killed is aborted soon after its own timeout, and readers go on.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # What a retention removes goes at once, and not five minutes after the start, when few runs are still there to see.
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "500",
     # Little memory and few threads.
     "log.cleaner.dedupe.buffer.size": "2097152",
     "num.network.threads": "2",

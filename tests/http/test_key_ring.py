@@ -84,3 +84,29 @@ def test_a_database_that_is_away_is_told_when_what_is_known_is_too_old(
         assert await ring.find(text, asyncio.to_thread) == made
 
     asyncio.run(ask())
+
+
+def test_what_was_under_way_for_too_long_is_asked_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who joins a look-up whose answer is late is not let in by what it found before the key was revoked."""
+    made, text = create_key(database, programme=None, role="reader", name="r", source="r")
+    monkeypatch.setattr(key_ring, "KNOWN_SECONDS", 0.0)
+    ring = KeyRing(database, 1.0, 1)
+
+    async def ask() -> None:
+        found, gate = asyncio.Event(), asyncio.Event()
+
+        async def late(find: Callable[[], Any]) -> Any:
+            key = await asyncio.to_thread(find)
+            found.set()
+            await gate.wait()
+            return key
+
+        first = asyncio.create_task(ring.find(text, late))
+        await found.wait()
+        revoke_key(database, made.key)
+        joined = asyncio.create_task(ring.find(text, late))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await asyncio.gather(first, joined) == [None, None]
+
+    asyncio.run(ask())
