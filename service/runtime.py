@@ -9,7 +9,6 @@ _YOUNG_OBJECTS = 50_000
 _YOUNG_BEFORE_MIDDLE = 20
 _MIDDLE_BEFORE_OLD = 100
 _BATCH_OBJECTS = 500_000
-_REQUESTS_OBJECTS = 10_000
 _SWITCH_INTERVAL_S = 0.001
 
 
@@ -35,12 +34,9 @@ def settle_for_batches() -> None:
 
 
 def settle_for_requests() -> None:
-    """After `settle`, for a process that has loaded all that it needs to answer requests: look for cycles often, and
-    never again at what is there now.
+    """After `settle`, for a process that has loaded all that it answers requests with: never look for cycles in that.
 
-    A request leaves some in cycles. 50,000 objects of them took up to 50 ms to free, in which nobody was answered, and
-    walking the modules and the description of the routes takes as long.
+    Walking the modules and the description of the routes takes some 50 ms, in which nobody is answered.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_REQUESTS_OBJECTS, _YOUNG_BEFORE_MIDDLE, _MIDDLE_BEFORE_OLD)

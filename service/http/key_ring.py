@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final
 
 from msgspec import Struct
 
 from ledger.store.database import Database
+from service.http.loop_reader import InThread
 from service.http.single_flight import SingleFlight
 from service.keys import ApiKey, find_key, record_uses
 
@@ -21,14 +21,6 @@ KNOWN_SECONDS: Final = 5.0
 RENEWED_SECONDS: Final = 2.0
 """So long before that it is looked up again, beside the requests that use it."""
 KNOWN_MAX: Final = 10_000
-
-T = TypeVar("T")
-
-
-class LookUp(Protocol):
-    """Runs what uses the database in a thread, as `Backend.look_up` does."""
-
-    def __call__(self, find: Callable[[], T], /) -> Coroutine[Any, Any, T]: ...
 
 
 class _Known(Struct):
@@ -56,7 +48,7 @@ class KeyRing:
         self._used: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
-    async def find(self, text: str, look_up: LookUp) -> ApiKey | None:
+    async def find(self, text: str, look_up: InThread) -> ApiKey | None:
         """The key of a text, as it was found lately or is now; None where there is none. Raises what `look_up` raises.
 
         However many ask at a time, it is looked up once. What is known is kept under a hash of the whole text, so
@@ -75,7 +67,7 @@ class KeyRing:
             found = await self._looking.get(digest, lambda: self._look_up(digest, text, look_up))
         return found.key
 
-    async def _look_up(self, digest: bytes, text: str, look_up: LookUp) -> _Known:
+    async def _look_up(self, digest: bytes, text: str, look_up: InThread) -> _Known:
         until = time.monotonic() + KNOWN_SECONDS
         found = _Known(await look_up(lambda: find_key(self._database, text)), until)
         if len(self._known) >= KNOWN_MAX:

@@ -26,7 +26,7 @@ Rows = list[tuple[Any, ...]]
 
 
 class InThread(Protocol):
-    """Runs what blocks in a thread, as `Backend.in_thread` does."""
+    """Runs what blocks in a thread, as `Backend.in_thread` and `Backend.look_up` do."""
 
     def __call__(self, run: Callable[[], T], /) -> Awaitable[T]: ...
 
@@ -81,9 +81,7 @@ class LoopReader:
 
     async def _rows(self, statement: str, arguments: Sequence[Any]) -> Rows:
         try:
-            if self._closed:
-                raise psycopg2.InterfaceError(CLOSED)
-            if self._session is None:
+            if self._session is None and not self._closed:
                 self._session = await self._in_thread(self._connect)
                 for each in self._prepare:
                     await self._run(each)
@@ -97,7 +95,7 @@ class LoopReader:
 
     async def _run(self, statement: str, arguments: Sequence[Any] = ()) -> PgCursor:
         """Send a statement and wait for its answer; the cursor that has it."""
-        if self._closed or self._session is None:  # while it was opened
+        if self._closed or self._session is None:
             raise psycopg2.InterfaceError(CLOSED)
         cursor = self._session.cursor()
         cursor.execute(statement, arguments)
@@ -143,7 +141,7 @@ class _Wait:
             self._loop.remove_writer(self._wire)
 
     def _look_again(self) -> None:
-        """Uvloop watches a connection no more once it was reset, even where bytes before that were still to be read."""
+        """What uvloop does not tell: it watches a connection no more once it was reset, though bytes are to be read."""
         self._again = self._loop.call_later(LOOK_AGAIN_SECONDS, self._look_again)
         self._go_on()
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from projections.runner import Runner
 from service.read_models import read_models
 from tests.engine.clubs import Club, assert_sound, statuses, submissions
 from tests.operations.documented import run
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 MEMBERS = [f"m{n}" for n in range(12)]
 WRITES = 400
@@ -54,11 +53,15 @@ class Writer:
         self._thread.join(PATIENCE_SECONDS)
 
     def wait_for_more(self, number: int) -> None:
-        wanted, deadline = len(self.acknowledged) + number, time.monotonic() + PATIENCE_SECONDS
-        while len(self.acknowledged) < wanted:
+        wanted = len(self.acknowledged) + number
+
+        def has_more() -> bool:
+            if len(self.acknowledged) >= wanted:
+                return True
             assert self._thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+            return False
+
+        wait_for(has_more)
 
     def _run(self) -> None:
         number = 0

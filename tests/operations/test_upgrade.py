@@ -84,11 +84,14 @@ class Traffic:
 
     def wait_for_more(self, writes: int = 40) -> None:
         wanted = len(self.acknowledged) + writes
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self.acknowledged) < wanted:
+
+        def has_more() -> bool:
+            if len(self.acknowledged) >= wanted:
+                return True
             assert not self.errors, self.errors
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+            return False
+
+        wait_for(has_more)
 
 
 @pytest.fixture
